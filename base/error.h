@@ -1,0 +1,58 @@
+/*
+ * Errors: what failed, the system's own reason, and what to do about it.
+ *
+ * A fallible function returns 0 or -1 (1, 0 or -1 where "missing" is a result) and takes a struct error *, which it fills
+ * exactly when it returns -1.  The setters return -1, so that failing is one line.  Messages are PostgreSQL's style: one
+ * factual line, lower case, no full stop, the object's kind and name in double quotes.
+ *
+ * A struct error starts zeroed (ERROR_INIT), is owned by the caller, and may be used again after err_clear().
+ * No secret may ever be put into one.
+ */
+#ifndef BASE_ERROR_H
+#define BASE_ERROR_H
+
+#include <stdarg.h>
+#include "base/mem.h"
+
+/* The class says what may be done next; cmd/ maps it to an exit status. */
+enum err_class {
+	ERR_NONE = 0,
+	ERR_RETRY,     /* may work when tried again: network, server restarting, lock not available */
+	ERR_CONFIG,    /* wrong usage or configuration; nothing was touched */
+	ERR_REFUSED,   /* a preflight check refused; nothing was changed */
+	ERR_DENIED,    /* a permission or password is missing */
+	ERR_FULL,      /* no room: disk, quota, a maximum */
+	ERR_IO,        /* the system refused to read or write */
+	ERR_CONFLICT,  /* somebody else holds it, or it exists already */
+	ERR_CORRUPT,   /* data differ from their checksum or digest */
+	ERR_CANCELLED, /* told to stop */
+	ERR_FAILED,    /* the operation was refused for good by whoever does it (an SQL error, a child's exit status) */
+	ERR_BUG,       /* cannot happen */
+};
+
+struct error {
+	enum err_class class;
+	int sys_errno;   /* 0 where no system call failed */
+	char sqlstate[6]; /* "" where no server answered */
+	char *message, *detail, *hint;
+};
+
+#define ERROR_INIT {0}
+
+const char *err_class_name(enum err_class class); /* "retry", "config", … as they stand in the journal */
+
+/* Each replaces what ${err} held, and returns -1. */
+int err_set(struct error *err, enum err_class class, const char *fmt, ...) printf_like(3, 4);
+/* Class from errno (ENOSPC, EDQUOT, EFBIG: FULL; EACCES, EPERM, EROFS: DENIED; else IO); appends ": <the system's reason>". */
+int err_sys(struct error *err, const char *fmt, ...) printf_like(2, 3);
+
+/* These add to ${err} and return -1.  err_context() puts "<text>: " before the message; a detail or hint that stands is kept. */
+int err_context(struct error *err, const char *fmt, ...) printf_like(2, 3);
+int err_detail(struct error *err, const char *fmt, ...) printf_like(2, 3);
+int err_hint(struct error *err, const char *fmt, ...) printf_like(2, 3);
+
+/* Moves what ${from} holds to ${to} (dropping what that held); ${from} is empty afterwards.  Returns -1. */
+int err_move(struct error *to, struct error *from);
+void err_clear(struct error *err); /* for cleanup(err_clear) too */
+
+#endif

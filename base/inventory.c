@@ -1,0 +1,85 @@
+#include "base/inventory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *inventory_grow(void *list, size_t *cap, size_t count, size_t size)
+{
+	list = mem_grow(list, cap, count + 1, size);
+	memset((char *)list + count * size, 0, size);
+	return list;
+}
+
+void inventory_release(struct inventory *inv)
+{
+	free(inv->tables);
+	free(inv->sequences);
+	free(inv->matviews);
+	free(inv->left_out);
+	free(inv->extensions);
+	free(inv->collations);
+	free(inv->roles);
+	free(inv->slots);
+	free(inv->publications);
+	free(inv->subscriptions);
+	free(inv->tablespaces);
+	free(inv->settings);
+	free(inv->acl);
+	free(inv->members);
+	arena_release(&inv->arena);
+	memset(inv, 0, sizeof(*inv));
+}
+
+const struct inv_member *inventory_member(const struct inventory *inv, const char *name)
+{
+	for (size_t i = 0; i < inv->members_count; i++)
+		if (strcmp(inv->members[i].name, name) == 0)
+			return &inv->members[i];
+	return NULL;
+}
+
+char *row_digest_format(const struct row_digest *d, char out[ROW_DIGEST_HEX_BYTES])
+{
+	snprintf(out, ROW_DIGEST_HEX_BYTES, "%016" PRIx64 "%016" PRIx64, d->high, d->low);
+	return out;
+}
+
+int row_digest_parse(const char *text, struct row_digest *ret)
+{
+	uint8_t raw[16];
+	struct row_digest d = {0};
+
+	if (hex_decode(text, raw, sizeof(raw)) < 0)
+		return -1;
+	for (int i = 0; i < 8; i++) {
+		d.high = d.high << 8 | raw[i];
+		d.low = d.low << 8 | raw[8 + i];
+	}
+	*ret = d;
+	return 0;
+}
+
+static const char *const kind_names[] = {
+	[INV_TABLE] = "table",
+	[INV_UNLOGGED] = "unlogged table",
+	[INV_EXTENSION_CONFIG] = "extension configuration table",
+	[INV_LARGE_OBJECTS] = "large objects",
+};
+
+const char *inv_table_kind_name(enum inv_table_kind kind)
+{
+	return kind_names[kind];
+}
+
+int inv_table_kind_parse(const char *text, enum inv_table_kind *ret)
+{
+	for (size_t i = 0; i < array_len(kind_names); i++) {
+		if (strcmp(kind_names[i], text) == 0) {
+			*ret = (enum inv_table_kind)i;
+			return 0;
+		}
+	}
+	return -1;
+}

@@ -1,0 +1,91 @@
+/*
+ * A run: one execution of a plan, from its first record in the journal to its last.
+ *
+ * A new run and a resumed run are the same loop: steps with a step.done record are skipped with their recorded outputs; a step
+ * that was in flight is probed, then finished or run again; all others run.  The engine knows step kinds by their vtable only.
+ *
+ * Files: <state>/runs/<run-id>/journal, <state>/runs/<run-id>/plan.yaml, <state>/locks/<stack>.lock.
+ */
+#ifndef ENGINE_RUN_H
+#define ENGINE_RUN_H
+
+#include "orchestrator/engine/step.h"
+
+struct run;
+
+/* Something held for the whole run beside the host lock (an advisory lock in a server).  acquire() may wait up to
+ * lock_timeout_ms; ERR_CONFLICT names the holder.  check() is asked before every step: it takes the lock again after a lost
+ * connection, or fails. */
+struct run_guard {
+	int (*acquire)(void *ctx, int64_t lock_timeout_ms, struct cancel *cancel, struct error *err);
+	int (*check)(void *ctx, struct cancel *cancel, struct error *err);
+	void (*release)(void *ctx);
+	void *ctx;
+};
+
+struct run_options {
+	const char *state_dir;
+	const char *stack;                    /* names the lock; also in the journal */
+	const char *plan_name, *plan_text;    /* plan_text: the exact YAML; a resumed run reads its own copy instead */
+	const json_t *parameters;             /* object of values for the plan's parameters, unexpanded; may hold secrets */
+	const struct step_kind *const *kinds; /* NULL-terminated */
+	void *host;
+	struct run_guard *guard;              /* may be NULL */
+	int64_t lock_timeout_ms;
+	bool is_dry_run;                      /* checks and expands everything, runs only kinds with runs_in_dry_run, writes no journal */
+	struct cancel *cancel;                /* signals */
+	struct event_sink *events;
+};
+
+enum run_status {
+	RUN_DONE,         /* exit status 0 */
+	RUN_FAILED,       /* 1, or the error class's own status; undone where the plan says so */
+	RUN_INTERRUPTED,  /* 5: resume continues */
+	RUN_WAITING,      /* 6: approval */
+	RUN_ROLLED_BACK,  /* 7 */
+	RUN_STUCK,        /* 9: the rollback failed too */
+};
+
+struct run_result {
+	enum run_status status;
+	char *run_id;
+	json_t *outputs;      /* object: step id → outputs */
+	char *failed_step;    /* NULL when none */
+	struct error error;   /* of the failed step, when status is not RUN_DONE */
+	int64_t elapsed_ms;
+	/* dry run: the steps as they would run: array of {id, uses, with (secrets left out)} */
+	json_t *dry_run;
+};
+
+/*
+ * Starts a new run / continues ${run_id}.  Returns 0 when the run was started and came to an end of any kind (look at
+ * ret->status and ret->error), -1 when it could not start: lock held (ERR_CONFLICT), bad plan or parameters (ERR_CONFIG), damaged
+ * journal (ERR_CORRUPT), plan text that is not the journaled one (ERR_CORRUPT).  ret is to be released either way.
+ * A resumed run takes parameters from its journal; ${options->parameters} overrides those that the journal left out (secrets,
+ * passwords of connection strings) and only those.
+ */
+int run_start(const struct run_options *options, struct run_result *ret, struct error *err) must_check;
+int run_resume(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
+/* Undoes the done and in-flight steps of an interrupted or failed run in reverse order and closes it: it cannot be resumed. */
+int run_abandon(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
+void run_result_release(struct run_result *r);
+
+/* What a journal tells, without running anything. */
+struct run_summary {
+	char *run_id, *stack, *plan;
+	int64_t started_at_ms, ended_at_ms; /* UTC; 0: not ended */
+	char *state;      /* "running" (its lock is held), "done", "failed", "interrupted", "crashed" (no end, lock free), "abandoned", … */
+	char *step;       /* in flight or failed; may be NULL */
+	char *message, *detail, *hint; /* of the last failure; may be NULL */
+	bool is_resumable;
+	json_t *parameters; /* journaled: without secrets */
+	json_t *outputs;    /* step id → outputs */
+	json_t *steps;      /* array of {id, uses, state, attempts, started_at, ended_at} in plan order */
+};
+/* All runs below ${state_dir}, newest first; a damaged journal gives an entry with state "damaged" and its message. */
+int runs_list(const char *state_dir, struct run_summary **ret, size_t *ret_count, struct error *err) must_check;
+int run_summary_load(const char *state_dir, const char *run_id, struct run_summary *ret, struct error *err) must_check;
+void run_summary_release(struct run_summary *s);
+void runs_list_release(struct run_summary *list, size_t count);
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * A step kind: the unit a plan is made of, seen by the engine through this vtable alone.
+ *
+ * Laws of steps:
+ * 1. run() may be repeated until it succeeds: whatever an earlier, killed attempt left behind is found and used or removed.
+ * 2. probe() answers from the world, not from memory: 1 when the whole effect is there (outputs are then filled as run() would
+ *    have filled them), 0 when it is not or only in part, -1 when the world could not be asked.
+ * 3. undo() restores what run() changed, and may itself be repeated; it is called only for steps that were started.
+ * 4. After a step with is_point_of_no_return is done, the only way is forward: the engine undoes nothing before it.
+ *
+ * All three run in the engine's thread; they may start threads of their own and must have joined them when they return.
+ */
+#ifndef ENGINE_STEP_H
+#define ENGINE_STEP_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include "base/cancel.h"
+#include "base/error.h"
+#include "base/event.h"
+
+enum param_type {
+	PARAM_STRING,
+	PARAM_INT,
+	PARAM_BOOL,
+	PARAM_DURATION, /* a JSON integer of milliseconds once the step sees it */
+	PARAM_SIZE,     /* a JSON integer of bytes */
+	PARAM_LIST,     /* a JSON array of strings; a single string counts as a list of one */
+	PARAM_MAP,      /* a JSON object of strings */
+	PARAM_CONNINFO, /* a libpq connection string; the journal keeps it without its password */
+};
+
+struct param_spec {
+	const char *name; /* NULL ends a table */
+	enum param_type type;
+	bool is_required;
+	bool is_secret;            /* never journaled, printed or logged */
+	const char *default_text;  /* as it would stand in a plan; NULL: absent */
+	const char *about;
+};
+
+struct output_spec {
+	const char *name; /* NULL ends a table */
+	const char *about;
+};
+
+struct step_context {
+	const char *run_id;
+	const char *run_dir;   /* <state>/runs/<run-id>, where a step may keep files of its own (durably, by io_replace_file) */
+	const char *step_id;
+	int attempt;           /* from 1, over all starts of this run */
+	bool is_dry_run;       /* reached only by steps whose kind has runs_in_dry_run */
+	const json_t *params;  /* object: checked against the kind's table, defaults filled in, ${…} expanded */
+	const json_t *checkpoint; /* what step_checkpoint() journaled last for this step, or NULL */
+	json_t *outputs;       /* object to fill; journaled with step.done */
+	struct cancel *cancel; /* deadline, watchdog and signals end up here */
+	struct progress *progress;
+	struct event_sink *events;
+	void *host;            /* what the caller of run_execute() put there for its step kinds */
+	struct run *run;       /* for step_checkpoint() only */
+};
+
+struct step_kind {
+	const char *name;  /* "postgres.swap" */
+	const char *about; /* one line */
+	const char *doc;   /* the reference page's paragraphs: what it changes, how it is probed, what undo does */
+	const struct param_spec *params;
+	const struct output_spec *outputs;
+	bool is_point_of_no_return;
+	bool runs_in_dry_run; /* a check that changes nothing: --dry-run runs it too */
+	int (*probe)(struct step_context *ctx, struct error *err);
+	int (*run)(struct step_context *ctx, struct error *err);
+	int (*undo)(struct step_context *ctx, struct error *err); /* NULL: nothing to undo */
+};
+
+/* The registry: a NULL-terminated table of kinds.  NULL when there is none of that name. */
+const struct step_kind *step_kind_find(const struct step_kind *const *kinds, const char *name);
+
+/* Journals ${data} (borrowed) durably as what a resume of this step needs; it replaces the step's earlier one. */
+int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *err) must_check;
+
+/* Typed access to ctx->params, which the engine has checked already. */
+const char *step_str(const struct step_context *ctx, const char *name);  /* NULL when absent */
+int64_t step_int(const struct step_context *ctx, const char *name);
+bool step_bool(const struct step_context *ctx, const char *name);
+const json_t *step_json(const struct step_context *ctx, const char *name); /* NULL when absent */
+void step_output_str(struct step_context *ctx, const char *name, const char *value);
+void step_output_int(struct step_context *ctx, const char *name, int64_t value);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * A repository: backup sets of stacks behind a driver.  See docs/formats.md.
+ *
+ *   holdfast-repository.json                     format version, repository id
+ *   <stack>/backups/<backup-id>/backup.tar.zst   the archive
+ *   <stack>/backups/<backup-id>/manifest.json    the commit point: written last
+ *
+ * A set exists once its manifest exists.  No object is ever rewritten.
+ */
+#ifndef STORAGE_REPOSITORY_H
+#define STORAGE_REPOSITORY_H
+
+#include "base/inventory.h"
+#include "base/event.h"
+#include "storage/archive/archive.h"
+#include "storage/drivers/driver.h"
+
+struct repository {
+	struct driver *driver;
+	char *name; /* as configured, or its url */
+	char *url;  /* without credentials */
+	char *id;
+};
+
+/* ${url}: "file:///dir", "/dir", "./dir".  is_created: makes holdfast-repository.json where there is none; else a missing one is
+ * ERR_CONFIG ("no repository at …").  A directory that is not empty and holds no repository is refused. */
+int repository_open(const char *name, const char *url, bool is_created, struct repository **ret, struct error *err) must_check;
+void repository_close(struct repository *r); /* for cleanup: repository_closep(&r) */
+void repository_closep(struct repository **r);
+
+/* Keys; malloc'd. */
+char *repository_archive_key(const char *stack, const char *backup_id);
+char *repository_manifest_key(const char *stack, const char *backup_id);
+
+#define BACKUP_ID_BYTES 32
+/* "20261120T031500Z-7f3a91c2" */
+int backup_id_make(int64_t utc_ms, char out[BACKUP_ID_BYTES], struct error *err) must_check;
+bool backup_id_is_valid(const char *text);
+bool stack_name_is_valid(const char *text); /* [A-Za-z0-9_.-]{1,64}, not beginning with '.' or '-' */
+
+/* What the manifest says beside the inventory. */
+struct manifest {
+	char *backup_id, *stack, *host, *tool_version /* "holdfast 0.1.0" */, *app_version /* may be NULL */;
+	int64_t started_at_ms, ended_at_ms; /* UTC */
+	char *archive_name;                 /* "backup.tar.zst" */
+	uint64_t archive_bytes;
+	uint8_t archive_sha256[SHA256_BYTES];
+	bool has_archive;                   /* the copy inside the archive has none of the three above */
+	struct inventory inventory;
+};
+void manifest_release(struct manifest *m);
+/* As JSON text, written as a stream: memory is the text plus nothing.  */
+int manifest_write(const struct manifest *m, struct buf *out, struct error *err) must_check;
+/* Fails with ERR_CORRUPT naming ${what}, or ERR_CONFIG for a format of a later version. */
+int manifest_parse(const char *text, size_t n, const char *what, struct manifest *ret, struct error *err) must_check;
+
+/* Commits: stores ${text} as the set's manifest, exclusively.  The same text there already is success (a repeated step). */
+int backup_set_commit(struct repository *r, const char *stack, const char *backup_id, const char *text, size_t n, struct error *err)
+	must_check;
+/* 1, 0 no such set, -1. */
+int backup_set_load(struct repository *r, const char *stack, const char *backup_id, struct manifest *ret, struct error *err) must_check;
+/* Resolves "latest", a full id, or a unique prefix of one; malloc'd.  ERR_CONFIG: "no backup set … in repository …" with what there is. */
+int backup_set_resolve(struct repository *r, const char *stack, const char *which, char **ret_id, struct error *err) must_check;
+
+struct backup_set_info {
+	char *backup_id, *stack;
+	int64_t started_at_ms, ended_at_ms;
+	uint64_t archive_bytes, content_bytes, rows;
+	size_t tables;
+	char *server_version, *database;
+	char *problem; /* manifest unreadable, archive missing or of another size; else NULL */
+};
+/* Sets of ${stack} (NULL: of all), oldest first; malloc'd list. */
+int backup_set_list(struct repository *r, const char *stack, struct backup_set_info **ret, size_t *ret_count, struct error *err) must_check;
+void backup_set_list_release(struct backup_set_info *list, size_t count);
+
+enum verify_level {
+	VERIFY_QUICK,     /* manifest readable, archive there and of the right size */
+	VERIFY_CHECKSUMS, /* + SHA-256 of every stored byte */
+	VERIFY_CONTENT,   /* + every frame decompressed, lengths, rows and row digests recomputed and compared */
+};
+struct verify_report {
+	uint64_t members, stored_bytes, content_bytes, rows, tables;
+};
+/* The row digest is passed in because storage does not know COPY text: adds the rows of one block; rows never span blocks it is
+ * not told about (${state} is zeroed at a member's begin). */
+struct verify_digest {
+	int (*add)(void *state, const char *p, size_t n, struct row_digest *digest, uint64_t *rows, struct error *err);
+	void (*reset)(void *state);
+	void *(*state_new)(void);
+	void (*state_free)(void *state);
+};
+/* ERR_CORRUPT on the first difference, naming member and set.  jobs: threads.  */
+int backup_set_verify(struct repository *r, const char *stack, const struct manifest *m, enum verify_level level, int jobs,
+		      const struct verify_digest *digest, struct cancel *cancel, struct progress *progress, struct verify_report *ret,
+		      struct error *err) must_check;
+
+#endif
