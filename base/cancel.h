@@ -7,6 +7,7 @@
 #define BASE_CANCEL_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include "base/error.h"
 
 enum cancel_reason {
