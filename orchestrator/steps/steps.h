@@ -1,0 +1,21 @@
+/*
+ * The step kinds of Holdfast, one file each, and what they need from whoever runs a plan.
+ */
+#ifndef STEPS_STEPS_H
+#define STEPS_STEPS_H
+
+#include "orchestrator/engine/step.h"
+#include "storage/repository.h"
+
+/* struct step_context.host of every run.  Repositories and databases are named in plans; only the caller knows the
+ * configuration behind the names. */
+struct step_host {
+	/* Opens the repository of that name or URL, made when it is missing and ${is_created}.  The caller of this closes it. */
+	int (*open_repository)(struct step_host *host, const char *name_or_url, bool is_created, struct repository **ret,
+			       struct error *err);
+	void *config; /* of whoever implements it */
+};
+
+extern const struct step_kind *const step_kinds[]; /* NULL-terminated */
+
+#endif
