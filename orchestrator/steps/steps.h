@@ -18,4 +18,9 @@ struct step_host {
 
 extern const struct step_kind *const step_kinds[]; /* NULL-terminated */
 
+/* "quick", "checksums", "content"; ERR_CONFIG for anything else. */
+int verify_level_parse(const char *text, enum verify_level *ret, struct error *err) must_check;
+/* Row digests of COPY text for backup_set_verify(). */
+extern const struct verify_digest step_verify_digest;
+
 #endif

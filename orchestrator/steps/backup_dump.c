@@ -1,0 +1,416 @@
+/*
+ * backup.dump joins the dump (orchestrator/postgres) to the archive (storage): each worker's stream is a member that is begun
+ * again for every piece.
+ *
+ * The set's id is journaled before anything is written under it.  An attempt that was killed leaves at most a temporary upload,
+ * or an archive without a manifest, under that id: both are removed before the next attempt, which reads the database under a
+ * new snapshot.  So pieces of two snapshots never meet in one set.
+ */
+#include "orchestrator/steps/common.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/version.h"
+
+static const struct param_spec params[] = {
+	SET_PARAMS,
+	DUMP_PARAMS,
+	{"compress", PARAM_INT, .default_text = "1", .about = "zstd level"},
+	{"piece_size", PARAM_SIZE, .about = "how much of a large table one connection copies at a time"},
+	{"app_version", PARAM_STRING, .about = "version of the application, noted in the manifest"},
+	{0},
+};
+
+static const struct output_spec outputs[] = {
+	{"backup_id", "id of the backup set"},
+	{"tables", "tables whose rows are in the set"},
+	{"rows", "rows copied"},
+	{"content_bytes", "bytes of COPY text"},
+	{"archive_bytes", "bytes of the archive"},
+	{"left_out", "objects whose rows are not in the set"},
+	{0},
+};
+
+/* One per dump; streams share it. */
+struct joint {
+	struct archive_writer *writer;
+	struct inventory *inventory;
+	pthread_mutex_t mutex; /* guards inventory->members and names */
+	struct arena names;
+};
+
+struct stream {
+	struct joint *joint;
+	struct archive_member *member;
+	struct arena scratch;
+};
+
+static int stream_open(void *ctx, void **ret_stream, struct error *err)
+{
+	struct stream *s = mem_zalloc(sizeof(*s));
+
+	(void)err;
+	s->joint = ctx;
+	*ret_stream = s;
+	return 0;
+}
+
+static void stream_close(void *stream)
+{
+	struct stream *s = stream;
+
+	if (!s)
+		return;
+	archive_member_free(s->member);
+	arena_release(&s->scratch);
+	free(s);
+}
+
+static int stream_begin(void *stream, const struct inv_table *t, unsigned number, struct error *err)
+{
+	struct stream *s = stream;
+	cleanup(mem_freep) char *name = NULL;
+
+	if (t->kind == INV_LARGE_OBJECTS)
+		name = mem_printf("large-objects/%02u.copy", number);
+	else
+		name = mem_printf("data/%05u.%02u.copy", t->oid, number);
+	return archive_member_begin(s->joint->writer, &s->member, name, err);
+}
+
+static char *stream_space(void *stream, size_t *ret_bytes)
+{
+	struct stream *s = stream;
+
+	return archive_member_space(s->member, ret_bytes);
+}
+
+static int stream_advance(void *stream, size_t n, struct error *err)
+{
+	struct stream *s = stream;
+
+	return archive_member_advance(s->member, n, err);
+}
+
+static size_t stream_held(void *stream)
+{
+	struct stream *s = stream;
+
+	return archive_member_stored_bytes(s->member);
+}
+
+static int note_member(struct joint *j, const struct inv_member *m, uint64_t rows, size_t *ret_member)
+{
+	struct inv_member *slot;
+
+	pthread_mutex_lock(&j->mutex);
+	slot = inventory_add(j->inventory, members);
+	*slot = *m;
+	slot->name = arena_strdup(&j->names, m->name);
+	slot->rows = rows;
+	if (ret_member)
+		*ret_member = j->inventory->members_count - 1;
+	pthread_mutex_unlock(&j->mutex);
+	return 0;
+}
+
+static int stream_end(void *stream, uint64_t rows, size_t *ret_member, struct error *err)
+{
+	struct stream *s = stream;
+	struct inv_member m = {0};
+	int rc = archive_member_end(s->member, &s->scratch, &m, err);
+
+	if (rc == 0)
+		rc = note_member(s->joint, &m, rows, ret_member);
+	arena_release(&s->scratch);
+	return rc;
+}
+
+static void stream_drop(void *stream)
+{
+	struct stream *s = stream;
+
+	archive_member_free(s->member);
+	s->member = NULL;
+}
+
+static int add_member(struct joint *j, const char *name, const char *text, size_t n, struct error *err)
+{
+	struct archive_member *member = NULL;
+	struct arena scratch = {0};
+	struct inv_member m = {0};
+	int rc = archive_member_begin(j->writer, &member, name, err);
+
+	if (rc == 0)
+		rc = archive_member_write(member, text, n, err);
+	if (rc == 0)
+		rc = archive_member_end(member, &scratch, &m, err);
+	if (rc == 0)
+		rc = note_member(j, &m, 0, NULL);
+	archive_member_free(member);
+	arena_release(&scratch);
+	return rc;
+}
+
+static int add_files(struct joint *j, const struct dump_files *f, const struct inventory *inv, struct error *err)
+{
+	const struct {
+		const char *name;
+		const struct buf *text;
+	} files[] = {
+		{"globals.sql", &f->globals_sql},     {"pre-data.sql", &f->pre_data_sql},
+		{"post-data.sql", &f->post_data_sql}, {"sequences.sql", &f->sequences_sql},
+		{"schema.dump", &f->schema_dump},     {"large-objects.sql", &f->large_objects_sql},
+	};
+	cleanup(buf_release) struct buf script = {0};
+
+	for (size_t i = 0; i < array_len(files); i++)
+		if (add_member(j, files[i].name, buf_str(files[i].text), files[i].text->len, err) < 0)
+			return -1;
+	if (dump_restore_sql(inv, &script, err) < 0)
+		return -1;
+	return add_member(j, "restore.sql", buf_str(&script), script.len, err);
+}
+
+static void totals(const struct inventory *inv, uint64_t *ret_rows, uint64_t *ret_bytes)
+{
+	*ret_rows = *ret_bytes = 0;
+	for (size_t i = 0; i < inv->tables_count; i++) {
+		*ret_rows += inv->tables[i].rows;
+		*ret_bytes += inv->tables[i].content_bytes;
+	}
+}
+
+static void fill_outputs(struct step_context *ctx, const struct manifest *m)
+{
+	uint64_t rows, bytes;
+
+	totals(&m->inventory, &rows, &bytes);
+	step_output_str(ctx, "backup_id", m->backup_id);
+	step_output_int(ctx, "tables", (int64_t)m->inventory.tables_count);
+	step_output_int(ctx, "rows", (int64_t)rows);
+	step_output_int(ctx, "content_bytes", (int64_t)bytes);
+	step_output_int(ctx, "archive_bytes", (int64_t)m->archive_bytes);
+	step_output_int(ctx, "left_out", (int64_t)m->inventory.left_out_count);
+}
+
+/* The id under which this run writes: journaled before its first use. */
+static int claim_id(struct step_context *ctx, char **ret, struct error *err)
+{
+	const char *noted = json_string_value(json_object_get(ctx->checkpoint, "backup_id"));
+	char id[BACKUP_ID_BYTES];
+	json_t *note;
+	int rc;
+
+	if (noted) {
+		*ret = mem_strdup(noted);
+		return 0;
+	}
+	if (backup_id_make(clock_utc_ms(), id, err) < 0)
+		return -1;
+	note = json_pack("{s:s}", "backup_id", id);
+	rc = step_checkpoint(ctx, note, err);
+	json_decref(note);
+	if (rc < 0)
+		return -1;
+	*ret = mem_strdup(id);
+	return 0;
+}
+
+/* Removes an archive that has no manifest; one that has is a backup set and never touched. */
+static int remove_orphan(struct repository *r, const char *stack, const char *id, struct error *err)
+{
+	cleanup(mem_freep) char *archive = repository_archive_key(stack, id), *manifest = repository_manifest_key(stack, id);
+	struct driver_object o;
+	int found = r->driver->ops->stat(r->driver, manifest, &o, err);
+
+	if (found != 0)
+		return found < 0 ? -1 : 0;
+	return r->driver->ops->remove(r->driver, archive, err) < 0 ? -1 : 0;
+}
+
+static char *host_name(void)
+{
+	char name[HOST_NAME_MAX + 1] = "";
+
+	if (gethostname(name, sizeof(name) - 1) < 0)
+		return mem_strdup("unknown");
+	return mem_strdup(name);
+}
+
+static int save_manifest(const struct step_context *ctx, const struct manifest *m, struct error *err)
+{
+	cleanup(mem_freep) char *path = io_path_join(ctx->run_dir, RUN_MANIFEST);
+	cleanup(buf_release) struct buf text = {0};
+
+	if (manifest_write(m, &text, err) < 0)
+		return -1;
+	return io_replace_file(path, text.data, text.len, 0600, err);
+}
+
+/* What follows the rows: the schema's files, the manifest as the last member, the end of the archive. */
+static int finish_archive(struct joint *j, struct dump *d, struct manifest *m, struct error *err)
+{
+	cleanup(buf_release) struct buf text = {0};
+	struct archive_writer *w;
+
+	if (add_files(j, dump_files(d), dump_inventory(d), err) < 0)
+		return -1;
+	dump_take_inventory(d, &m->inventory);
+	j->inventory = &m->inventory;
+	m->ended_at_ms = clock_utc_ms();
+	if (manifest_write(m, &text, err) < 0 || add_member(j, "manifest.json", text.data, text.len, err) < 0)
+		return -1;
+	w = take_ptr(j->writer);
+	if (archive_writer_commit(w, &m->archive_bytes, m->archive_sha256, err) < 0)
+		return -1;
+	m->has_archive = true;
+	return 0;
+}
+
+static int write_archive(struct step_context *ctx, struct dump *d, struct joint *j, struct manifest *m, struct error *err)
+{
+	const struct dump_sink sink = {
+		.ctx = j,
+		.stream_open = stream_open,
+		.stream_close = stream_close,
+		.begin = stream_begin,
+		.space = stream_space,
+		.advance = stream_advance,
+		.held_bytes = stream_held,
+		.end = stream_end,
+		.drop = stream_drop,
+	};
+	cleanup(buf_release) struct buf readme = {0};
+
+	j->inventory = dump_inventory(d);
+	if (dump_readme(j->inventory, m->backup_id, &readme, err) < 0 || add_member(j, "README", readme.data, readme.len, err) < 0)
+		return -1;
+	if (dump_rows(d, &sink, err) < 0)
+		return -1;
+	atomic_store(&ctx->progress->phase, "archive");
+	return finish_archive(j, d, m, err);
+}
+
+static void dump_closep(struct dump **d)
+{
+	dump_close(*d);
+}
+
+static int dump_into(struct step_context *ctx, struct repository *r, struct manifest *m, struct error *err)
+{
+	cleanup(arena_release) struct arena arena = {0};
+	cleanup(dump_closep) struct dump *d = NULL;
+	cleanup(mem_freep) char *key = repository_archive_key(m->stack, m->backup_id);
+	struct joint j = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+	struct dump_options o;
+	int rc;
+
+	step_dump_options(ctx, &arena, &o);
+	o.piece_bytes = (uint64_t)(step_json(ctx, "piece_size") ? step_int(ctx, "piece_size") : 0);
+	if (dump_open(&o, &d, err) < 0)
+		return -1;
+	rc = archive_writer_open(&(struct archive_writer_options){.driver = r->driver,
+								  .key = key,
+								  .tag = ctx->run_id,
+								  .level = (int)step_int(ctx, "compress"),
+								  .mtime_ms = m->started_at_ms},
+				 &j.writer, err);
+	if (rc == 0)
+		rc = write_archive(ctx, d, &j, m, err);
+	archive_writer_abort(j.writer);
+	if (rc == 0)
+		rc = save_manifest(ctx, m, err);
+	if (rc == 0)
+		fill_outputs(ctx, m);
+	manifest_release(m); /* member names live in j.names */
+	arena_release(&j.names);
+	return rc;
+}
+
+static int run(struct step_context *ctx, struct error *err)
+{
+	cleanup(repository_closep) struct repository *r = NULL;
+	const char *stack = step_str(ctx, "stack"), *app_version = step_str(ctx, "app_version");
+	struct manifest m = {0};
+
+	if (!stack_name_is_valid(stack))
+		return err_set(err, ERR_CONFIG, "stack name \"%s\" is not usable", stack),
+		       err_hint(err, "Use letters, digits, '_', '-' and '.', 64 at most, beginning with a letter or digit.");
+	if (step_open_repository(ctx, true, &r, err) < 0 || claim_id(ctx, &m.backup_id, err) < 0)
+		return -1;
+	if (remove_orphan(r, stack, m.backup_id, err) < 0) {
+		manifest_release(&m);
+		return -1;
+	}
+	m.stack = mem_strdup(stack);
+	m.host = host_name();
+	m.tool_version = mem_strdup("holdfast " HOLDFAST_VERSION);
+	m.app_version = app_version ? mem_strdup(app_version) : NULL;
+	m.started_at_ms = clock_utc_ms();
+	m.archive_name = mem_strdup("backup.tar.zst");
+	if (dump_into(ctx, r, &m, err) < 0)
+		return err_context(err, "could not write the archive of stack \"%s\" into repository \"%s\"", stack, r->name);
+	return 0;
+}
+
+/* Done when the run's manifest is there (written after the archive was) and the archive it tells of still has its size. */
+static int probe(struct step_context *ctx, struct error *err)
+{
+	cleanup(repository_closep) struct repository *r = NULL;
+	cleanup(buf_release) struct buf text = {0};
+	cleanup(manifest_release) struct manifest m = {0};
+	cleanup(mem_freep) char *key = NULL;
+	struct driver_object o;
+	int found = run_manifest_load(ctx, &text, &m, err);
+
+	if (found <= 0)
+		return found;
+	if (step_open_repository(ctx, false, &r, err) < 0)
+		return -1;
+	key = repository_archive_key(m.stack, m.backup_id);
+	found = r->driver->ops->stat(r->driver, key, &o, err);
+	if (found <= 0)
+		return found;
+	if (o.size_bytes != m.archive_bytes)
+		return 0;
+	fill_outputs(ctx, &m);
+	return 1;
+}
+
+static int undo(struct step_context *ctx, struct error *err)
+{
+	cleanup(repository_closep) struct repository *r = NULL;
+	const char *id = json_string_value(json_object_get(ctx->checkpoint, "backup_id"));
+	const char *stack = step_str(ctx, "stack");
+	cleanup(mem_freep) char *prefix = NULL;
+	cleanup(mem_freep) char *path = io_path_join(ctx->run_dir, RUN_MANIFEST);
+	unsigned count;
+
+	if (!id)
+		return 0;
+	if (step_open_repository(ctx, true, &r, err) < 0)
+		return -1;
+	prefix = mem_printf("%s/backups/%s/", stack, id);
+	if (r->driver->ops->sweep(r->driver, prefix, 0, &count, err) < 0 || remove_orphan(r, stack, id, err) < 0)
+		return -1;
+	return io_remove_file(path, err) < 0 ? -1 : 0;
+}
+
+const struct step_kind step_backup_dump = {
+	.name = "backup.dump",
+	.about = "copy every row and the schema, under one snapshot, into an archive without a manifest",
+	.doc = "Exports one snapshot, copies all tables over several connections into the set's archive, and keeps the manifest in the "
+	       "run's directory; the set does not exist before backup.commit.  Probed by that manifest and the archive's size.  A "
+	       "killed attempt is removed and the dump starts again under a new snapshot.  Undo removes the archive.",
+	.params = params,
+	.outputs = outputs,
+	.probe = probe,
+	.run = run,
+	.undo = undo,
+};
