@@ -42,7 +42,9 @@ void pg_close(struct pg *pg); /* zeroed or closed already is fine; for cleanup t
 typedef PGresult *pg_result;
 void pg_clearp(PGresult **res); /* for cleanup */
 
-/* Runs one or more statements; the last result (tuples or command) comes back, or -1.  ${ret} NULL: thrown away. */
+/* Runs one or more statements; the last result (tuples or command) comes back, or -1.  ${ret} NULL: thrown away.  A COPY comes
+ * back as soon as it has begun, PGRES_COPY_OUT or _IN; read or write it (the connection is non-blocking: pg_wait(), pg_flush()),
+ * then pg_next_result() until NULL. */
 int pg_exec(struct pg *pg, const char *sql, PGresult **ret, struct error *err) must_check;
 int pg_execf(struct pg *pg, struct error *err, const char *fmt, ...) printf_like(3, 4) must_check;
 /* One statement with text parameters. */
@@ -55,6 +57,14 @@ int pg_error(struct pg *pg, const PGresult *res, struct error *err, const char *
 
 /* Waits for and returns the next result of a query sent by PQsend…; *ret NULL at the end. */
 int pg_next_result(struct pg *pg, PGresult **ret, struct error *err) must_check;
+/* Waits until the socket is ready for ${events} (poll's).  Cancelled: pg_cancel_statement() and ERR_CANCELLED. */
+int pg_wait(struct pg *pg, short events, struct error *err) must_check;
+/* Sends what PQsend… and PQput… have queued. */
+int pg_flush(struct pg *pg, struct error *err) must_check;
+/* Cancels the running statement on the server and throws away what it still sends.  A connection that does not become idle
+ * within 5 s is closed: its calls fail with ERR_RETRY from then on.  For a connection whose token fired and that must still roll
+ * back or clean up: set pg->cancel to NULL first. */
+void pg_cancel_statement(struct pg *pg);
 
 /* DateStyle ISO/YMD, IntervalStyle postgres, TimeZone UTC, extra_float_digits 3, bytea_output hex, client_encoding = the
  * database's own, row_security off, xmloption content, search_path '' , no statement, lock or idle timeouts, jit off,
@@ -78,6 +88,7 @@ int pg_conninfo_database(const char *conninfo, char **ret, struct error *err) mu
  */
 int pg_child_env(const struct pg *pg, char ***ret, struct error *err) must_check;
 void pg_child_env_free(char **env);
+extern const char *const pg_child_env_remove[]; /* what must not be inherited beside it: child_spec.env_remove */
 
 /* Refuses a pooler in transaction mode (two idle connections with the same backend pid) and says which port to use; a session
  * pooler (backend pid other than PQbackendPID) gives a warning event.  ERR_REFUSED. */
