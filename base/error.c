@@ -12,7 +12,7 @@ static const char *const class_names[] = {
 
 const char *err_class_name(enum err_class class)
 {
-	return (size_t)class < array_len(class_names) ? class_names[class] : "bug";
+	return (size_t)(class) < array_len(class_names) ? class_names[class] : "bug";
 }
 
 void err_clear(struct error *err)

@@ -142,9 +142,10 @@ struct inventory {
 void inventory_release(struct inventory *inv);
 /* Adds one zeroed element to a list of ${inv}: inventory_add(inv, tables) evaluates to its address. The lists are malloc'd. */
 #define inventory_add(inv, list)                                                                                             \
-	(*((inv)->list = inventory_grow((inv)->list, &(inv)->list##_cap, (inv)->list##_count, sizeof(*(inv)->list)),          \
-	   (inv)->list##_count++, &(inv)->list) +                                                                             \
-	 (inv)->list##_count - 1)
+	__extension__({                                                                                                        \
+		(inv)->list = inventory_grow((inv)->list, &(inv)->list##_cap, (inv)->list##_count, sizeof(*(inv)->list));      \
+		&(inv)->list[(inv)->list##_count++];                                                                           \
+	})
 void *inventory_grow(void *list, size_t *cap, size_t count, size_t size);
 const struct inv_member *inventory_member(const struct inventory *inv, const char *name); /* NULL when there is none */
 
