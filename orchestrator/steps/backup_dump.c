@@ -8,6 +8,7 @@
  */
 #include "orchestrator/steps/common.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

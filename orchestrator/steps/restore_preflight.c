@@ -1,0 +1,52 @@
+#include "orchestrator/steps/common.h"
+
+#include <stdlib.h>
+
+static const struct param_spec params[] = {
+	RESTORE_PARAMS,
+	{"is_new", PARAM_BOOL, .default_text = "true", .about = "whether the new database's name was made for this run"},
+	{"swap", PARAM_BOOL, .default_text = "true", .about = "whether a swap follows"},
+	{"jobs", PARAM_INT, .default_text = "2", .about = "connections that will load rows"},
+	{"no_owner", PARAM_BOOL, .default_text = "false", .about = "restore neither owners nor privileges"},
+	{"map_role", PARAM_MAP, .about = "roles of the set → roles of this server"},
+	{"pg_bindir", PARAM_STRING, .about = "directory of pg_restore"},
+	{0},
+};
+
+static int check_swap(struct step_context *ctx, struct error *err)
+{
+	cleanup(mem_freep) char *database = NULL;
+	cleanup(pg_close) struct pg pg = {0};
+
+	if (pg_conninfo_database(step_str(ctx, "database"), &database, err) < 0)
+		return -1;
+	if (step_open_maintenance(ctx, step_str(ctx, "database"), &pg, err) < 0)
+		return -1;
+	return swap_preflight(&pg, database, step_str(ctx, "target_db"), ctx->events, err);
+}
+
+static int run(struct step_context *ctx, struct error *err)
+{
+	cleanup(restore_job_close) struct restore_job job = {0};
+	struct verify_report report = {0};
+
+	if (restore_job_open(ctx, &job, err) < 0)
+		return -1;
+	if (backup_set_verify(job.repository, step_str(ctx, "stack"), &job.manifest, VERIFY_QUICK, 1, &step_verify_digest, ctx->cancel,
+			      ctx->progress, &report, err) < 0)
+		return -1;
+	if (restore_preflight(&job.options, err) < 0)
+		return -1;
+	return step_bool(ctx, "swap") && step_bool(ctx, "is_new") ? check_swap(ctx, err) : 0;
+}
+
+const struct step_kind step_restore_preflight = {
+	.name = "restore.preflight",
+	.about = "find everything that would make the restore fail later, before anything is created",
+	.doc = "Versions, roles, extensions, tablespaces, encoding and locale, collation versions, privileges, names and disk space of the "
+	       "target against the manifest; slots and prepared transactions that would stand in the way of the swap; the archive's "
+	       "presence and size.  Changes nothing.",
+	.params = params,
+	.runs_in_dry_run = true,
+	.run = run,
+};
