@@ -1,0 +1,197 @@
+/*
+ * Listing an archive that has lost its manifest: the seek table says where frames are, and a tar header stands at the beginning
+ * of the first frame of each member.  Only those frames are decompressed; the others are read for the checksum.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "base/hash.h"
+#include "storage/archive/format.h"
+
+#define READ_BYTES ((size_t)1 << 20)
+#define STORED_FRAME_MAX (ARCHIVE_FRAME_BYTES + ((size_t)64 << 10))
+
+struct scan {
+	struct driver *driver;
+	const char *key;
+	struct arena *arena;
+	uint64_t bytes; /* of the archive */
+	struct seek_table frames;
+	size_t next; /* frame */
+	uint64_t offset;
+	ZSTD_DCtx *decompressor;
+	struct sha256 sha;
+	uint8_t *in;
+	char *out;
+	struct inv_member *members;
+	size_t count, cap;
+};
+
+static void scan_release(struct scan *s)
+{
+	seek_table_release(&s->frames);
+	ZSTD_freeDCtx(s->decompressor);
+	sha256_release(&s->sha);
+	free(s->in);
+	free(s->out);
+	free(s->members);
+}
+
+static int damaged(const struct scan *s, struct error *err, const char *reason)
+{
+	return err_set(err, ERR_CORRUPT, "archive \"%s\" is damaged: %s", s->key, reason);
+}
+
+static int read_at(struct scan *s, uint64_t offset, void *p, size_t n, struct error *err)
+{
+	int rc = s->driver->ops->read_range(s->driver, s->key, offset, p, n, err);
+
+	if (rc < 0)
+		return err_context(err, "could not read archive \"%s\"", s->key);
+	if (rc == 0)
+		return err_set(err, ERR_CORRUPT, "archive \"%s\" is missing", s->key);
+	return 0;
+}
+
+static int read_seek_table(struct scan *s, struct error *err)
+{
+	uint8_t footer[SEEK_FOOTER_BYTES];
+	struct buf b cleanup(buf_release) = {0};
+	uint64_t sum = 0;
+	size_t n;
+
+	if (s->bytes < SEEK_FRAME_HEADER_BYTES + SEEK_FOOTER_BYTES)
+		return damaged(s, err, "it is cut short");
+	if (read_at(s, s->bytes - sizeof(footer), footer, sizeof(footer), err) < 0)
+		return -1;
+	n = seek_table_bytes(footer);
+	if (n == 0 || n > s->bytes)
+		return damaged(s, err, "it does not end with a seek table");
+	if (buf_reserve(&b, n, err) < 0 || read_at(s, s->bytes - n, b.data, n, err) < 0)
+		return -1;
+	if (seek_table_decode((const uint8_t *)b.data, n, &s->frames, err) < 0)
+		return damaged(s, err, "its seek table is damaged");
+	for (size_t i = 0; i < s->frames.count; i++)
+		sum += s->frames.entries[i].stored_bytes;
+	if (sum != s->bytes - n)
+		return damaged(s, err, "its seek table does not agree with its size");
+	return 0;
+}
+
+/* Decompresses the next frame. */
+static int read_frame(struct scan *s, struct error *err)
+{
+	const struct seek_entry *e = &s->frames.entries[s->next];
+	struct seek_entry found;
+	size_t n;
+
+	if (e->stored_bytes > STORED_FRAME_MAX || e->content_bytes > ARCHIVE_FRAME_BYTES)
+		return damaged(s, err, "a frame is larger than any can be");
+	if (read_at(s, s->offset, s->in, e->stored_bytes, err) < 0)
+		return -1;
+	n = ZSTD_decompressDCtx(s->decompressor, s->out, ARCHIVE_FRAME_BYTES, s->in, e->stored_bytes);
+	if (ZSTD_isError(n) || n != e->content_bytes || seek_entry_of(s->in, e->stored_bytes, &found) < 0 ||
+		found.checksum != e->checksum)
+		return damaged(s, err, "a frame does not agree with the seek table");
+	sha256_update(&s->sha, s->in, e->stored_bytes);
+	s->offset += e->stored_bytes;
+	s->next++;
+	return 0;
+}
+
+/* Reads the next frame for the checksum alone. */
+static int hash_frame(struct scan *s, struct error *err)
+{
+	uint64_t left = s->frames.entries[s->next].stored_bytes;
+
+	while (left > 0) {
+		size_t n = left < READ_BYTES ? (size_t)left : READ_BYTES;
+
+		if (read_at(s, s->offset, s->in, n, err) < 0)
+			return -1;
+		sha256_update(&s->sha, s->in, n);
+		s->offset += n;
+		left -= n;
+	}
+	s->next++;
+	return 0;
+}
+
+/* The member whose first frame is in the output, with all frames that belong to it. */
+static int take_member(struct scan *s, uint64_t begin, size_t n, struct error *err)
+{
+	struct inv_member m = {.offset = begin, .header_bytes = tar_header_length(s->out, n)};
+	char *name cleanup(mem_freep) = NULL;
+	uint64_t end;
+
+	if (m.header_bytes == 0)
+		return damaged(s, err, "a tar header is missing or longer than its frame");
+	if (tar_header_read(s->out, (size_t)m.header_bytes, &name, &m.content_bytes, err) < 0)
+		return damaged(s, err, "a tar header is unreadable");
+	end = m.header_bytes + m.content_bytes;
+	end += tar_padding(end);
+	for (uint64_t at = n; at != end; at += s->frames.entries[s->next - 1].content_bytes) {
+		if (at > end || s->next == s->frames.count)
+			return damaged(s, err, "a member does not end with a frame");
+		if (hash_frame(s, err) < 0)
+			return -1;
+	}
+	m.stored_bytes = s->offset - begin;
+	sha256_final(&s->sha, m.sha256);
+	m.name = arena_strdup(s->arena, name);
+	s->members = mem_grow(s->members, &s->cap, s->count + 1, sizeof(*s->members));
+	s->members[s->count++] = m;
+	return 0;
+}
+
+static bool is_end(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i])
+			return false;
+	return n == TAR_END_BYTES;
+}
+
+static int scan_members(struct scan *s, struct error *err)
+{
+	while (s->next < s->frames.count) {
+		uint64_t begin = s->offset;
+		size_t n;
+
+		sha256_init(&s->sha);
+		if (read_frame(s, err) < 0)
+			return -1;
+		n = s->frames.entries[s->next - 1].content_bytes;
+		if (s->next == s->frames.count && is_end(s->out, n))
+			return 0;
+		if (take_member(s, begin, n, err) < 0)
+			return -1;
+	}
+	return damaged(s, err, "it has no end");
+}
+
+int archive_scan(struct driver *driver, const char *key, struct arena *arena, struct inv_member **ret, size_t *ret_count,
+	struct error *err)
+{
+	struct scan s cleanup(scan_release) = {.driver = driver, .key = key, .arena = arena};
+	struct driver_object o;
+	int rc = driver->ops->stat(driver, key, &o, err);
+
+	if (rc < 0)
+		return err_context(err, "could not open archive \"%s\"", key);
+	if (rc == 0)
+		return err_set(err, ERR_CORRUPT, "archive \"%s\" is missing", key);
+	s.bytes = o.size_bytes;
+	s.decompressor = ZSTD_createDCtx();
+	s.in = malloc(STORED_FRAME_MAX);
+	s.out = malloc(ARCHIVE_FRAME_BYTES);
+	if (!s.decompressor || !s.in || !s.out)
+		return err_set(err, ERR_FULL, "could not get memory for a decompressor");
+	if (read_seek_table(&s, err) < 0 || scan_members(&s, err) < 0)
+		return -1;
+	*ret = take_ptr(s.members);
+	*ret_count = s.count;
+	return 0;
+}
