@@ -20,7 +20,7 @@ ROOMS ?= base orchestrator/engine orchestrator/postgres orchestrator/stack orche
 	storage/drivers drills cmd
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef -Wpointer-arith \
-	-Wcast-qual -Wno-unknown-warning-option
+	-Wcast-qual
 ifeq ($(WERROR),1)
 WARNINGS += -Werror -Wno-error=cast-qual
 endif

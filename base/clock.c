@@ -49,9 +49,9 @@ char *clock_format(int64_t utc_ms, char *out)
 {
 	int ms;
 	struct tm tm = split(utc_ms, &ms);
+	size_t n = strftime(out, CLOCK_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
 
-	(void)snprintf(out, CLOCK_TEXT_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		tm.tm_hour, tm.tm_min, tm.tm_sec, ms);
+	(void)snprintf(out + n, CLOCK_TEXT_BYTES - n, ".%03dZ", ms);
 	return out;
 }
 
@@ -60,8 +60,8 @@ char *clock_format_compact(int64_t utc_ms, char *out)
 	int ms;
 	struct tm tm = split(utc_ms, &ms);
 
-	(void)snprintf(out, CLOCK_TEXT_BYTES, "%04d%02d%02dT%02d%02d%02dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (strftime(out, CLOCK_TEXT_BYTES, "%Y%m%dT%H%M%SZ", &tm) == 0)
+		out[0] = '\0'; /* a year of more than twenty digits */
 	return out;
 }
 
