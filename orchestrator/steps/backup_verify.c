@@ -66,7 +66,7 @@ static int run(struct step_context *ctx, struct error *err)
 	cleanup(buf_release) struct buf text = {0};
 	cleanup(manifest_release) struct manifest m = {0};
 	struct verify_report report = {0};
-	enum verify_level level;
+	enum verify_level level = VERIFY_CHECKSUMS;
 	int found;
 
 	if (verify_level_parse(step_str(ctx, "level"), &level, err) < 0)

@@ -90,7 +90,7 @@ static int verify_of(const struct step_context *ctx, enum restore_verify *ret, s
 int restore_job_open(struct step_context *ctx, struct restore_job *ret, struct error *err)
 {
 	const char *stack = step_str(ctx, "stack"), *id = step_str(ctx, "backup");
-	enum restore_verify verify;
+	enum restore_verify verify = RESTORE_VERIFY_ROWS;
 	int found;
 
 	memset(ret, 0, sizeof(*ret));
