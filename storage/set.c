@@ -1,0 +1,341 @@
+/*
+ * Backup sets: committed, found, loaded, listed.  Only the manifest makes a set; an archive without one is what an interrupted
+ * backup left.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "storage/manifest_fields.h"
+
+#define NAMED_MAX 10 /* sets an error message lists */
+
+/* --- committing and loading ------------------------------------------------------------------------------------------------ */
+
+/* 1 read into ${out}, 0 missing, -1. */
+static int read_object(struct repository *r, const char *key, struct buf *out, struct error *err)
+{
+	const struct driver_ops *ops = r->driver->ops;
+	struct driver_object o;
+	int rc = ops->stat(r->driver, key, &o, err);
+
+	if (rc <= 0)
+		return rc;
+	if (o.size_bytes > MANIFEST_MAX_BYTES)
+		return err_set(err, ERR_CORRUPT, "\"%s\" is larger than any manifest can be", key);
+	if (buf_reserve(out, (size_t)o.size_bytes, err) < 0)
+		return -1;
+	rc = ops->read_range(r->driver, key, 0, out->data + out->len, (size_t)o.size_bytes, err);
+	if (rc == 1) {
+		out->len += (size_t)o.size_bytes;
+		out->data[out->len] = '\0';
+	}
+	return rc;
+}
+
+static int put_exclusive(struct repository *r, const char *key, const char *tag, const char *text, size_t n, struct error *err)
+{
+	const struct driver_ops *ops = r->driver->ops;
+	struct driver_upload *u = NULL;
+
+	if (ops->upload_begin(r->driver, key, tag, true, &u, err) < 0)
+		return -1;
+	if (ops->upload_write(u, text, n, err) < 0) {
+		ops->upload_abort(u);
+		return -1;
+	}
+	return ops->upload_commit(u, err);
+}
+
+int backup_set_commit(struct repository *r, const char *stack, const char *backup_id, const char *text, size_t n, struct error *err)
+{
+	char *key cleanup(mem_freep) = repository_manifest_key(stack, backup_id);
+	struct buf there cleanup(buf_release) = {0};
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+	int rc;
+
+	if (put_exclusive(r, key, backup_id, text, n, &failure) == 0)
+		return 0;
+	if (failure.class == ERR_CONFLICT) {
+		rc = read_object(r, key, &there, err);
+		if (rc < 0)
+			return -1;
+		if (rc == 1 && there.len == n && memcmp(there.data, text, n) == 0)
+			return 0; /* the step is being repeated */
+		if (rc == 1)
+			return err_set(err, ERR_CONFLICT, "backup set \"%s\" has been committed already, with another manifest", backup_id);
+	}
+	err_move(err, &failure);
+	return err_context(err, "could not commit backup set \"%s\"", backup_id);
+}
+
+int backup_set_load(struct repository *r, const char *stack, const char *backup_id, struct manifest *ret, struct error *err)
+{
+	char *key cleanup(mem_freep) = repository_manifest_key(stack, backup_id);
+	char *what cleanup(mem_freep) = mem_printf("manifest of backup set \"%s\"", backup_id);
+	struct buf text cleanup(buf_release) = {0};
+	struct manifest m cleanup(manifest_release) = {0};
+	int rc = read_object(r, key, &text, err);
+
+	if (rc < 0)
+		return err_context(err, "could not read the %s", what);
+	if (rc == 0)
+		return 0;
+	if (manifest_parse(buf_str(&text), text.len, what, &m, err) < 0)
+		return -1;
+	if (strcmp(m.backup_id, backup_id) != 0 || strcmp(m.stack, stack) != 0) {
+		err_set(err, ERR_CORRUPT, "%s: it is that of another set", what);
+		return err_detail(err, "It is of backup set \"%s\" of stack \"%s\".", m.backup_id, m.stack);
+	}
+	if (!m.has_archive || strcmp(m.archive_name, "backup.tar.zst") != 0)
+		return err_set(err, ERR_CORRUPT, "%s: it does not name the archive of the set", what);
+	*ret = m;
+	memset(&m, 0, sizeof(m));
+	return 1;
+}
+
+/* --- finding --------------------------------------------------------------------------------------------------------------- */
+
+struct found {
+	char *stack, *id;
+	uint64_t archive_bytes;
+	bool has_manifest, has_archive;
+};
+
+struct finding {
+	struct found *list;
+	size_t count, cap;
+};
+
+static void finding_release(struct finding *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		free(f->list[i].stack);
+		free(f->list[i].id);
+	}
+	free(f->list);
+	*f = (struct finding){0};
+}
+
+/* Takes "<stack>/backups/<id>/<file>" apart; the parts are malloc'd.  NULL stack where the key is none of a set. */
+static struct found parse_key(const char *key, const char **ret_file)
+{
+	struct found f = {0};
+	const char *backups = strstr(key, "/backups/"), *id, *slash;
+
+	if (!backups)
+		return f;
+	id = backups + strlen("/backups/");
+	slash = strchr(id, '/');
+	if (!slash)
+		return f;
+	f.stack = mem_strndup(key, (size_t)(backups - key));
+	f.id = mem_strndup(id, (size_t)(slash - id));
+	*ret_file = slash + 1;
+	if (stack_name_is_valid(f.stack) && backup_id_is_valid(f.id))
+		return f;
+	free(f.stack);
+	free(f.id);
+	return (struct found){0};
+}
+
+/* An object of a set becomes an entry; the entries of one set are joined when all are there. */
+static int find_object(void *ctx, const struct driver_object *o, struct error *err)
+{
+	struct finding *all = ctx;
+	const char *file = "";
+	struct found f = parse_key(o->key, &file);
+
+	(void)err;
+	if (!f.stack)
+		return 0;
+	f.has_manifest = strcmp(file, "manifest.json") == 0;
+	f.has_archive = strcmp(file, "backup.tar.zst") == 0;
+	f.archive_bytes = f.has_archive ? o->size_bytes : 0;
+	all->list = mem_grow(all->list, &all->cap, all->count + 1, sizeof(*all->list));
+	all->list[all->count++] = f;
+	return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+	int order = strcmp(x->id, y->id);
+
+	return order ? order : strcmp(x->stack, y->stack);
+}
+
+/* Sets with a manifest, oldest first; ${stack} may be NULL. */
+static int find_sets(struct repository *r, const char *stack, struct finding *ret, struct error *err)
+{
+	struct finding all cleanup(finding_release) = {0};
+	char *prefix cleanup(mem_freep) = stack ? mem_printf("%s/backups/", stack) : mem_strdup("");
+	size_t kept = 0;
+
+	if (r->driver->ops->list(r->driver, prefix, find_object, &all, err) < 0)
+		return err_context(err, "could not list repository \"%s\"", r->name);
+	if (all.count)
+		qsort(all.list, all.count, sizeof(*all.list), by_id);
+	for (size_t i = 0; i < all.count; i++) {
+		struct found f = all.list[i];
+		struct found *last = kept ? &all.list[kept - 1] : NULL;
+
+		if (last && by_id(last, &f) == 0) {
+			last->has_manifest |= f.has_manifest;
+			last->has_archive |= f.has_archive;
+			last->archive_bytes += f.archive_bytes;
+			free(f.stack);
+			free(f.id);
+		} else {
+			all.list[kept++] = f;
+		}
+	}
+	all.count = kept;
+	for (size_t i = 0; i < all.count; i++) {
+		if (!all.list[i].has_manifest)
+			continue;
+		ret->list = mem_grow(ret->list, &ret->cap, ret->count + 1, sizeof(*ret->list));
+		ret->list[ret->count++] = all.list[i];
+		all.list[i].stack = all.list[i].id = NULL;
+	}
+	return 0;
+}
+
+/* "a", "b" and 3 more: the newest first. */
+static char *name_sets(const struct finding *f, const char *prefix)
+{
+	struct buf b = {0};
+	size_t named = 0, more = 0;
+
+	for (size_t i = f->count; i-- > 0;) {
+		if (strncmp(f->list[i].id, prefix, strlen(prefix)) != 0)
+			continue;
+		if (named == NAMED_MAX) {
+			more++;
+			continue;
+		}
+		buf_printf(&b, "%s%s", named++ ? ", " : "", f->list[i].id);
+	}
+	if (more)
+		buf_printf(&b, " and %zu more", more);
+	return buf_take(&b);
+}
+
+int backup_set_resolve(struct repository *r, const char *stack, const char *which, char **ret_id, struct error *err)
+{
+	struct finding sets cleanup(finding_release) = {0};
+	const char *found = NULL;
+	char *names cleanup(mem_freep) = NULL;
+	size_t matches = 0;
+
+	if (find_sets(r, stack, &sets, err) < 0)
+		return -1;
+	if (sets.count == 0) {
+		err_set(err, ERR_CONFIG, "no backup set of stack \"%s\" in repository \"%s\"", stack, r->name);
+		return err_hint(err, "Run \"holdfast backup\" first, or name another stack or repository.");
+	}
+	for (size_t i = 0; i < sets.count; i++) {
+		if (strncmp(sets.list[i].id, which, strlen(which)) == 0) {
+			found = sets.list[i].id;
+			matches++;
+		}
+	}
+	if (strcmp(which, "latest") == 0) {
+		found = sets.list[sets.count - 1].id;
+		matches = 1;
+	}
+	if (matches == 1 && *which) {
+		*ret_id = mem_strdup(found);
+		return 0;
+	}
+	names = name_sets(&sets, matches ? which : "");
+	if (matches)
+		err_set(err, ERR_CONFIG, "more than one backup set of stack \"%s\" begins with \"%s\"", stack, which);
+	else
+		err_set(err, ERR_CONFIG, "no backup set \"%s\" of stack \"%s\" in repository \"%s\"", which, stack, r->name);
+	err_detail(err, "There is %s.", names);
+	return err_hint(err, "Give a full id, the beginning of one, or \"latest\".");
+}
+
+/* --- listing --------------------------------------------------------------------------------------------------------------- */
+
+static void describe(struct backup_set_info *info, const struct manifest *m)
+{
+	info->started_at_ms = m->started_at_ms;
+	info->ended_at_ms = m->ended_at_ms;
+	info->archive_bytes = m->archive_bytes;
+	info->tables = m->inventory.tables_count;
+	for (size_t i = 0; i < m->inventory.tables_count; i++) {
+		info->rows += m->inventory.tables[i].rows;
+		info->content_bytes += m->inventory.tables[i].content_bytes;
+	}
+	info->server_version = m->inventory.server_version_text ? mem_strdup(m->inventory.server_version_text) : NULL;
+	info->database = m->inventory.database ? mem_strdup(m->inventory.database) : NULL;
+}
+
+static char *problem_of(const struct found *f, const struct manifest *m)
+{
+	if (!f->has_archive)
+		return mem_strdup("archive is missing");
+	if (f->archive_bytes != m->archive_bytes)
+		return mem_printf("archive has %" PRIu64 " bytes instead of %" PRIu64, f->archive_bytes, m->archive_bytes);
+	return NULL;
+}
+
+/* A damaged set is listed with its problem; only what has nothing to do with the set is an error. */
+static int inspect(struct repository *r, const struct found *f, struct backup_set_info *info, struct error *err)
+{
+	struct manifest m cleanup(manifest_release) = {0};
+	struct error problem cleanup(err_clear) = ERROR_INIT;
+	int rc = backup_set_load(r, f->stack, f->id, &m, &problem);
+
+	if (rc == 0)
+		return 0;
+	if (rc < 0 && problem.class == ERR_CANCELLED)
+		return err_move(err, &problem);
+	info->stack = mem_strdup(f->stack);
+	info->backup_id = mem_strdup(f->id);
+	if (rc < 0) {
+		info->problem = take_ptr(problem.message);
+		return 1;
+	}
+	describe(info, &m);
+	info->problem = problem_of(f, &m);
+	return 1;
+}
+
+int backup_set_list(struct repository *r, const char *stack, struct backup_set_info **ret, size_t *ret_count, struct error *err)
+{
+	struct finding sets cleanup(finding_release) = {0};
+	struct backup_set_info *list;
+	size_t count = 0;
+
+	if (find_sets(r, stack, &sets, err) < 0)
+		return -1;
+	list = mem_zalloc((sets.count + 1) * sizeof(*list));
+	for (size_t i = 0; i < sets.count; i++) {
+		int rc = inspect(r, &sets.list[i], &list[count], err);
+
+		if (rc < 0) {
+			backup_set_list_release(list, count);
+			return -1;
+		}
+		count += (size_t)rc; /* 0: removed meanwhile */
+	}
+	*ret = list;
+	*ret_count = count;
+	return 0;
+}
+
+void backup_set_list_release(struct backup_set_info *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(list[i].backup_id);
+		free(list[i].stack);
+		free(list[i].server_version);
+		free(list[i].database);
+		free(list[i].problem);
+	}
+	free(list);
+}
