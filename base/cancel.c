@@ -79,28 +79,48 @@ int cancel_check(struct cancel *c, struct error *err)
 	return err_set(err, ERR_CANCELLED, "%s", reasons[reason].text);
 }
 
-int cancel_poll(struct cancel *c, int fd, short events, int64_t timeout_ms, struct error *err)
+#define POLLED_MAX (CANCEL_POLL_MAX + CANCEL_DEPTH_MAX)
+
+int cancel_poll_many(struct cancel *c, struct pollfd *fds, size_t count, int64_t timeout_ms, struct error *err)
 {
 	int64_t until_ms = timeout_ms < 0 ? 0 : clock_mono_ms() + timeout_ms;
+	struct pollfd all[POLLED_MAX];
+	nfds_t n = 0;
 
+	if (count > CANCEL_POLL_MAX)
+		return err_set(err, ERR_BUG, "cannot poll %zu descriptors", count);
+	for (; n < count; n++)
+		all[n] = fds[n];
+	for (const struct cancel *t = c; t && n < count + CANCEL_DEPTH_MAX; t = t->parent)
+		all[n++] = (struct pollfd){.fd = t->fd, .events = POLLIN};
 	for (;;) {
-		/* poll() passes over a negative descriptor, so that the places are fixed. */
-		struct pollfd fds[3] = {{fd, events, 0}, {c ? c->fd : -1, POLLIN, 0}, {c && c->parent ? c->parent->fd : -1, POLLIN, 0}};
 		int64_t left_ms = timeout_ms < 0 ? -1 : until_ms - clock_mono_ms();
-		int n;
+		int ready = 0, got;
 
 		if (cancel_check(c, err) < 0)
 			return -1;
 		if (timeout_ms >= 0 && left_ms < 0)
 			left_ms = 0;
-		n = poll(fds, 3, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
-		if (n < 0 && errno != EINTR)
+		got = poll(all, n, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
+		if (got < 0 && errno != EINTR)
 			return err_sys(err, "could not poll");
-		if (n > 0 && fds[0].revents)
-			return cancel_check(c, err) < 0 ? -1 : 1;
-		if (n == 0 && left_ms <= INT32_MAX)
-			return cancel_check(c, err) < 0 ? -1 : 0;
+		if (cancel_check(c, err) < 0)
+			return -1;
+		for (size_t i = 0; got > 0 && i < count; i++) {
+			fds[i].revents = all[i].revents;
+			ready += all[i].revents != 0;
+		}
+		if (ready || (got == 0 && left_ms <= INT32_MAX))
+			return ready;
 	}
+}
+
+int cancel_poll(struct cancel *c, int fd, short events, int64_t timeout_ms, struct error *err)
+{
+	struct pollfd pfd = {.fd = fd, .events = events}; /* poll() passes over a negative descriptor */
+	int n = cancel_poll_many(c, &pfd, 1, timeout_ms, err);
+
+	return n > 0 ? 1 : n;
 }
 
 int cancel_sleep(struct cancel *c, int64_t ms, struct error *err)

@@ -1,8 +1,9 @@
 /*
  * Child processes: an argument vector (never a shell), an explicit environment, captured output, a deadline.
  *
- * The child gets its own process group; on cancellation, deadline or the parent's death (PR_SET_PDEATHSIG) the whole group is
- * ended: SIGTERM, then SIGKILL after grace_ms.  No descriptor but 0, 1 and 2 is inherited.
+ * The child gets its own process group; on cancellation or past the deadline the whole group is ended: SIGTERM, then SIGKILL
+ * after grace_ms.  When the parent dies, the child gets SIGTERM (PR_SET_PDEATHSIG).  No descriptor but 0, 1 and 2 is inherited.
+ * A daemon that the child leaves behind when it ends by itself is let be.
  */
 #ifndef BASE_CHILD_H
 #define BASE_CHILD_H
@@ -12,17 +13,19 @@
 #include "base/cancel.h"
 #include "base/event.h"
 
+#define CHILD_OUT_MAX_BYTES ((size_t)256 << 20) /* of captured stdout; more fails with ERR_FULL */
+
 struct child_spec {
-	const char *const *argv;      /* NULL-terminated; argv[0] is looked up in PATH */
-	const char *const *env_add;   /* "NAME=value" put over the parent's environment; NULL-terminated, may be NULL */
-	const char *const *env_remove;/* names taken out; may be NULL */
-	const char *cwd;              /* NULL: the parent's */
-	const void *in;               /* bytes for stdin; NULL: /dev/null */
+	const char *const *argv;       /* NULL-terminated; argv[0] is looked up in PATH */
+	const char *const *env_add;    /* "NAME=value" put over the parent's environment; NULL-terminated, may be NULL */
+	const char *const *env_remove; /* names taken out; may be NULL */
+	const char *cwd;               /* NULL: the parent's */
+	const void *in;                /* bytes for stdin; NULL: /dev/null */
 	size_t in_len;
-	int64_t deadline_ms;          /* 0: none */
-	int64_t grace_ms;             /* 0: 5 s */
-	struct cancel *cancel;        /* may be NULL */
-	struct progress *progress;    /* activity counts whenever the child prints; may be NULL */
+	int64_t deadline_ms;       /* 0: none */
+	int64_t grace_ms;          /* 0: 5 s */
+	struct cancel *cancel;     /* may be NULL */
+	struct progress *progress; /* activity counts whenever the child prints; may be NULL */
 	/* Called with stdout's bytes as they come; -1 ends the child.  NULL: appended to ret_out, if that is given. */
 	int (*on_out)(void *ctx, const char *p, size_t n, struct error *err);
 	void *ctx;
@@ -39,7 +42,7 @@ struct child_result {
  * was cancelled, passed its deadline, or on_out failed.  ${ret} must be released either way.
  */
 int child_run(const struct child_spec *spec, struct child_result *ret, struct error *err) must_check;
-/* As child_run(), and exit status other than 0 is ERR_FAILED: "<argv[0]> ended with exit status 1", detail: stderr's last lines. */
+/* As child_run(), and exit status other than 0 is ERR_FAILED: program "NAME" ended with exit status 1; detail: stderr's last lines. */
 int child_run_ok(const struct child_spec *spec, struct child_result *ret, struct error *err) must_check;
 void child_result_release(struct child_result *r);
 

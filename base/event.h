@@ -43,7 +43,7 @@ enum event_kind {
 	EVENT_RUN_STARTED,
 	EVENT_RUN_FINISHED,
 	EVENT_STEP_STARTED,
-	EVENT_STEP_SKIPPED,  /* done by an earlier start of this run */
+	EVENT_STEP_SKIPPED, /* done by an earlier start of this run */
 	EVENT_STEP_DONE,
 	EVENT_STEP_RETRY,
 	EVENT_STEP_FAILED,

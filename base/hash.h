@@ -21,8 +21,8 @@ void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES]);
 
 uint32_t crc32c(const void *p, size_t n); /* RFC 3720, appendix B.4 */
 
-char *hex_encode(const void *p, size_t n, char *out); /* 2n + 1 bytes; returns ${out} */
-int hex_decode(const char *text, void *ret, size_t n);  /* exactly 2n digits; 0 or -1 */
+char *hex_encode(const void *p, size_t n, char *out);  /* 2n + 1 bytes; returns ${out} */
+int hex_decode(const char *text, void *ret, size_t n); /* exactly 2n digits; 0 or -1 */
 
 /* ${n} random bytes of the kernel. */
 int random_bytes(void *p, size_t n, struct error *err) must_check;

@@ -30,7 +30,12 @@ char *mem_vprintf(const char *fmt, va_list ap) must_check;
 void mem_freep(void *pp);
 
 /* Hands out ${p} and forgets it, so that its cleanup attribute does nothing. */
-#define take_ptr(p) __extension__({ __typeof__(p) take_tmp_ = (p); (p) = NULL; take_tmp_; })
+#define take_ptr(p) \
+	__extension__({ \
+		__typeof__(p) take_tmp_ = (p); \
+		(p) = NULL; \
+		take_tmp_; \
+	})
 
 /*
  * Arena: strings and lists that live and die together.  A zeroed struct is an empty arena.  Not thread-safe.
@@ -38,7 +43,7 @@ void mem_freep(void *pp);
 struct arena {
 	struct arena_block *head;
 };
-void *arena_alloc(struct arena *a, size_t size) must_check;  /* zeroed, aligned for anything */
+void *arena_alloc(struct arena *a, size_t size) must_check;    /* zeroed, aligned for anything */
 char *arena_strdup(struct arena *a, const char *s) must_check; /* NULL stays NULL */
 char *arena_strndup(struct arena *a, const char *s, size_t n) must_check;
 char *arena_printf(struct arena *a, const char *fmt, ...) printf_like(2, 3) must_check;

@@ -16,11 +16,11 @@ enum yaml_type { YAML_SCALAR, YAML_SEQUENCE, YAML_MAPPING };
 struct yaml_node {
 	enum yaml_type type;
 	const char *file;
-	int line, column; /* from 1 */
-	const char *text; /* scalar: its value; "" for an empty one */
-	bool is_quoted;   /* scalar: "…" or '…' */
-	bool is_null;     /* scalar: empty, ~ or null, not quoted */
-	size_t count;     /* items of a sequence, pairs of a mapping, in the order of the file */
+	int line, column;                  /* from 1 */
+	const char *text;                  /* scalar: its value; "" for an empty one */
+	bool is_quoted;                    /* scalar: "…" or '…' */
+	bool is_null;                      /* scalar: empty, ~ or null, not quoted */
+	size_t count;                      /* items of a sequence, pairs of a mapping, in the order of the file */
 	struct yaml_node **keys, **values; /* a sequence uses values only */
 };
 
@@ -42,7 +42,8 @@ int yaml_error(const struct yaml_node *at, struct error *err, const char *fmt, .
 int yaml_check_keys(const struct yaml_node *map, const char *const *known, struct error *err) must_check;
 /* Typed reading of a node; ${what} names it in messages ("jobs"). */
 int yaml_want_str(const struct yaml_node *n, const char *what, const char **ret, struct error *err) must_check;
-int yaml_want_int(const struct yaml_node *n, const char *what, int64_t min, int64_t max, int64_t *ret, struct error *err) must_check;
+int yaml_want_int(
+	const struct yaml_node *n, const char *what, int64_t min, int64_t max, int64_t *ret, struct error *err) must_check;
 int yaml_want_bool(const struct yaml_node *n, const char *what, bool *ret, struct error *err) must_check;
 int yaml_want_duration(const struct yaml_node *n, const char *what, int64_t *ret_ms, struct error *err) must_check;
 int yaml_want_type(const struct yaml_node *n, enum yaml_type type, const char *what, struct error *err) must_check;
