@@ -116,7 +116,7 @@ int hex_decode(const char *text, void *ret, size_t n)
 			return -1; /* before anything was written */
 	}
 	for (size_t i = 0; i < n; i++)
-		out[i] = (uint8_t)(hex_value(text[2 * i]) << 4 | hex_value(text[2 * i + 1]));
+		out[i] = (uint8_t)(hex_value(text[2 * i]) * 16 + hex_value(text[2 * i + 1]));
 	return 0;
 }
 
