@@ -3,12 +3,13 @@
  *
  * A crash at any instruction between two such calls looks from outside like a crash before the second, so points taken from these
  * calls are all the points there are: bytes written, files made durable, named, linked, cut or removed, and messages sent to the
- * server.  Counting is exact across threads (one atomic), but which thread makes call N is not: two runs reach the same numbers in
- * a slightly different order, which is what spreads the points further.
+ * server.  Counting is exact across threads (one atomic), but which thread makes call N is not: two runs reach the same numbers
+ * in a slightly different order, which is what spreads the points further.
  *
  *   HOLDFAST_SHIM_LOG=file    one line for each call: "N call object", written before the call is made
- *   HOLDFAST_SHIM_KILL=N:how  before (the call is not made), after (it is made), torn (a write stores half of its bytes);
- *                             the line of call N is appended to the log, if one is named, and no other
+ *   HOLDFAST_SHIM_KILL=N:how  before (the call is not made), after (it is made), torn (a write stores half of its bytes), or stop: the
+ *                             process is stopped before the call and goes on from there when it is sent SIGCONT; the line of call N
+ *                             is appended to the log, if one is named, and no other
  *
  * Children (pg_dump) inherit the environment; the shim stays silent in them: it works only in a program named "holdfast", and
  * between fork and exec only in the process that loaded it.
@@ -30,13 +31,23 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum how { BEFORE, AFTER, TORN };
+enum how { BEFORE, AFTER, TORN, STOP };
 
 static pid_t owner; /* 0: not our program */
 static int log_fd = -1;
 static unsigned long kill_at;
 static enum how kill_how;
 static atomic_ulong calls;
+
+static enum how how_of(const char *text)
+{
+	static const char *const names[] = {[AFTER] = ":after", [TORN] = ":torn", [STOP] = ":stop"};
+
+	for (size_t i = AFTER; i <= STOP; i++)
+		if (strcmp(text, names[i]) == 0)
+			return (enum how)i;
+	return BEFORE;
+}
 
 static void __attribute__((constructor)) shim_start(void)
 {
@@ -56,7 +67,7 @@ static void __attribute__((constructor)) shim_start(void)
 		log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (kill_text) {
 		kill_at = strtoul(kill_text, &end, 10);
-		kill_how = strcmp(end, ":after") == 0 ? AFTER : strcmp(end, ":torn") == 0 ? TORN : BEFORE;
+		kill_how = how_of(end);
 	}
 	owner = getpid();
 }
@@ -111,8 +122,10 @@ static bool is_last(const char *call, int fd, const char *path)
 		log_call(number, call, fd, path);
 	if (is_hit && kill_how == BEFORE)
 		die();
+	if (is_hit && kill_how == STOP)
+		kill(owner, SIGSTOP);
 	errno = saved;
-	return is_hit;
+	return is_hit && kill_how != STOP;
 }
 
 #define REAL(name) ((__typeof__(&(name)))real(#name))
