@@ -88,8 +88,14 @@ int restore_tables(const struct table_restore_options *o, struct restore_report 
 int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err) must_check;
 int swap_unfence(struct pg *maintenance, const char *database, int64_t limit, struct error *err) must_check;
 int swap_databases(struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
-/* 1: ${kept_name} and ${database} exist and ${new_db} does not; 0: not swapped; -1 */
+/* 1: ${kept_name} and ${database} exist and ${new_db} does not; 0: not swapped; -1.  ${kept_name} NULL: there was no ${database} to keep. */
 int swap_is_done(struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
+/* The connection limit that holds without a fence: the noted one where a fence stands. */
+int swap_connection_limit(struct pg *maintenance, const char *database, int64_t *ret, bool *ret_is_fenced, struct error *err) must_check;
+/* Undoes a swap: ${database} → ${new_db}, ${kept_name} → ${database}, its comment put back.  Repeatable. */
+int swap_revert(struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
+/* "<database><infix><id>", the database's part shortened so that it fits into 63 bytes; malloc'd.  infix "_before_", "_restore_". */
+char *swap_kept_name(const char *database, const char *infix, const char *id);
 /* Inactive/active replication slots and sessions that would stand in the way of a swap: ERR_REFUSED naming them. */
 int swap_preflight(struct pg *maintenance, const char *database, const char *new_db, struct event_sink *events, struct error *err) must_check;
 /* Database-level settings, role-in-database settings, ACL, owner, connection limit, comment: from the database now in service where it

@@ -1,0 +1,131 @@
+/*
+ * What the files of the restore share.  Not for others.
+ *
+ *   restore_preflight.c  what would make it fail, told before it starts
+ *   restore_create.c     the new database: made, recognised, finished, discarded
+ *   restore_done.c       what is done, in the database itself
+ *   restore_schema.c     the schema's statements: read from the archive, run in batches
+ *   restore_fill.c       the order of everything
+ *   restore_work.c       rows, indexes, ANALYZE and proof side by side, table by table
+ *   restore_values.c     sequences, large objects, materialized views
+ *   proof.c              digests and counts against the inventory
+ *   copy_in.c            members into tables
+ */
+#ifndef POSTGRES_RESTORE_PRIVATE_H
+#define POSTGRES_RESTORE_PRIVATE_H
+
+#include <pthread.h>
+#include "orchestrator/postgres/dump.h"
+#include "orchestrator/postgres/restore.h"
+#include "orchestrator/postgres/restore_roles.h"
+#include "orchestrator/postgres/toc.h"
+
+#define RESTORE_SCHEMA "_holdfast"
+
+/* --- done: items recorded in the transaction that does them ------------------------------------------------------------------ */
+
+struct done_set {
+	char **items; /* sorted */
+	size_t count;
+};
+int done_prepare(struct pg *pg, const char *run_id, bool is_created, struct error *err) must_check; /* makes the schema; repeatable */
+int done_load(struct pg *pg, struct done_set *ret, struct error *err) must_check;
+bool done_has(const struct done_set *done, const char *item);
+bool done_hasf(const struct done_set *done, const char *fmt, ...) printf_like(2, 3);
+void done_release(struct done_set *done);
+/* Collects items for one INSERT: done_put() any number of times, then done_sql(). */
+void done_put(struct buf *values, const char *fmt, ...) printf_like(2, 3);
+/* "INSERT INTO _holdfast.done …;" appended to ${sql}; empties ${values}; nothing when it is empty. */
+void done_sql(struct buf *sql, struct buf *values);
+/* 1 there, 0 not */
+int done_exists(struct pg *pg, struct error *err) must_check;
+/* The run that the schema belongs to: 1, 0 no schema.  malloc'd. */
+int done_run_id(struct pg *pg, char **ret_run_id, bool *ret_is_created, struct error *err) must_check;
+
+/* --- the schema -------------------------------------------------------------------------------------------------------------- */
+
+struct schema {
+	struct toc pre, post;
+	char *dump_path;
+	const struct inv_table **by_oid; /* of the inventory */
+	size_t by_oid_count;
+};
+int schema_read(const struct restore_options *o, struct schema *ret, struct error *err) must_check;
+void schema_release(struct schema *s);
+/* The table of the inventory that  defines, or NULL. */
+const struct inv_table *schema_table(const struct schema *s, int id);
+/* The settings of pg_restore's preamble and ours, on a fresh connection that runs statements of the schema. */
+int schema_session(struct pg *pg, const struct schema *s, const struct restore_options *o, struct error *err) must_check;
+/* Runs entries in their order, those in ${done} left out, some hundred a transaction, each with its item "toc:<id>". */
+int schema_run(struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count,
+	       const struct done_set *done, struct error *err) must_check;
+/* The text of one entry, roles mapped, with the settings it needs. */
+int schema_entry_sql(const struct restore_options *o, const struct toc_entry *e, struct buf *sql, struct error *err) must_check;
+int schema_entry_failed(const struct toc_entry *e, struct error *err); /* adds what could not be restored; -1 */
+/* Splits "ALTER TABLE ONLY t ADD CONSTRAINT n PRIMARY KEY|UNIQUE (c…);" of just this form into CREATE UNIQUE INDEX and ADD CONSTRAINT …
+ * USING INDEX; 1, or 0 when the text is any other. */
+int schema_split_key(const char *sql, size_t n, struct buf *ret_index, struct buf *ret_constraint);
+
+/* --- rows -------------------------------------------------------------------------------------------------------------------- */
+
+/* "COPY "s"."t" ("a", "b") FROM STDIN"; malloc'd.  ${schema} instead of the table's own when it is not NULL. */
+char *copy_in_sql(const struct inv_table *t, const char *schema, bool is_frozen);
+/* One member into the COPY ${sql}, within the transaction that stands; the rows the server counted must be the member's. */
+int copy_in_member(struct pg *pg, const char *sql, const struct inv_table *t, const struct inv_member *m, const struct restore_options *o,
+		   struct error *err) must_check;
+
+/* --- proof ------------------------------------------------------------------------------------------------------------------- */
+
+struct proof_failures {
+	pthread_mutex_t lock;
+	struct buf lines; /* one a table */
+	unsigned count;
+};
+/* Compares one table with the inventory; a difference is added to ${failures}, ${ret_is_equal} false.  ${t} may be the large objects. */
+int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, const struct restore_options *o, struct proof_failures *failures,
+		bool *ret_is_equal, struct error *err) must_check;
+int proof_sequences(struct pg *pg, const struct inventory *inv, struct proof_failures *failures, struct error *err) must_check;
+int proof_verdict(const struct proof_failures *failures, const struct restore_options *o, struct error *err) must_check;
+
+/* --- the rest ---------------------------------------------------------------------------------------------------------------- */
+
+int values_sequences(struct pg *pg, const struct inventory *inv, const struct done_set *done, struct error *err) must_check;
+int values_large_objects(struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;
+int values_large_object_owners(struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;
+int values_matviews(struct pg *pg, const struct inventory *inv, const struct done_set *done, struct error *err) must_check;
+
+struct work_times { /* microseconds, added by the workers */
+	_Atomic int64_t copy, indexes, analyze, proof;
+};
+
+/*
+ * Everything that belongs to single tables, side by side: rows; when a table has its last, its indexes and keys, its ANALYZE and its
+ * proof, while other tables are still loading.
+ */
+struct work_options {
+	const struct restore_options *o;
+	const struct schema *schema;
+	const struct done_set *done;
+	struct proof_failures *failures;
+	struct work_times *times;
+	const bool *is_chosen;    /* by position in inventory.tables; NULL: all */
+	const bool *is_partition; /* likewise: analyzed with its root later */
+};
+/* Whether work_tables() does the post-data entry : an index, key or statistics object of one table of the inventory. */
+bool work_claims(const struct schema *s, const struct toc_entry *e, const struct inv_table **ret_table);
+int work_tables(const struct work_options *w, struct error *err) must_check;
+/* Foreign keys of ordinary tables, side by side where the tables differ. */
+int work_foreign_keys(const struct work_options *w, const struct toc_entry *const *fks, size_t count, struct error *err) must_check;
+/* Both tables of a foreign key, when they are ordinary tables of the inventory. */
+bool work_foreign_tables(const struct schema *s, const struct toc_entry *e, const struct inv_table *ret[2]);
+
+/* A connection to the target database, ready for the schema's statements. */
+int restore_connect(const struct restore_options *o, const char *what, struct cancel *cancel, struct pg *ret, struct error *err) must_check;
+int restore_maintenance(const struct restore_options *o, struct pg *ret, struct error *err) must_check;
+/* Reads a whole member, which must fit into memory (schema text). */
+int restore_read_member(const struct restore_options *o, const char *name, struct buf *ret, struct error *err) must_check; /* 1, 0 none, -1 */
+/* Runs pg_restore with ${args} (NULL-terminated) on the schema's dump; stdout into ${out}. */
+int restore_tool(const struct restore_options *o, const char *const *args, struct buf *out, struct error *err) must_check;
+unsigned restore_jobs(const struct restore_options *o);
+
+#endif
