@@ -74,6 +74,8 @@ int archive_member_begin(struct archive_writer *w, struct archive_member **membe
 	struct archive_member *m = *member;
 	struct buf header cleanup(buf_release) = {0};
 
+	if (!*name || name[strlen(name) - 1] == '/')
+		return err_set(err, ERR_BUG, "\"%s\" cannot be the name of an archive member", name);
 	if (tar_header_write(name, 0, archive_writer_settings(w)->mtime_ms, &header, err) < 0)
 		return -1;
 	if (header.len > TAR_HEADER_MAX)

@@ -10,7 +10,6 @@
 #include "base/hash.h"
 #include "storage/archive/format.h"
 
-#define READ_BYTES ((size_t)1 << 20)
 #define STORED_FRAME_MAX (ARCHIVE_FRAME_BYTES + ((size_t)64 << 10))
 
 struct scan {
@@ -80,19 +79,17 @@ static int read_seek_table(struct scan *s, struct error *err)
 	return 0;
 }
 
-/* Decompresses the next frame. */
+/* Reads the next frame, which must be as the seek table says. */
 static int read_frame(struct scan *s, struct error *err)
 {
 	const struct seek_entry *e = &s->frames.entries[s->next];
 	struct seek_entry found;
-	size_t n;
 
 	if (e->stored_bytes > STORED_FRAME_MAX || e->content_bytes > ARCHIVE_FRAME_BYTES)
 		return damaged(s, err, "a frame is larger than any can be");
 	if (read_at(s, s->offset, s->in, e->stored_bytes, err) < 0)
 		return -1;
-	n = ZSTD_decompressDCtx(s->decompressor, s->out, ARCHIVE_FRAME_BYTES, s->in, e->stored_bytes);
-	if (ZSTD_isError(n) || n != e->content_bytes || seek_entry_of(s->in, e->stored_bytes, &found) < 0 ||
+	if (seek_entry_of(s->in, e->stored_bytes, &found) < 0 || found.content_bytes != e->content_bytes ||
 		found.checksum != e->checksum)
 		return damaged(s, err, "a frame does not agree with the seek table");
 	sha256_update(&s->sha, s->in, e->stored_bytes);
@@ -101,22 +98,16 @@ static int read_frame(struct scan *s, struct error *err)
 	return 0;
 }
 
-/* Reads the next frame for the checksum alone. */
-static int hash_frame(struct scan *s, struct error *err)
+/* The same, with its content. */
+static int open_frame(struct scan *s, struct error *err)
 {
-	uint64_t left = s->frames.entries[s->next].stored_bytes;
+	const struct seek_entry *e = &s->frames.entries[s->next];
+	size_t n;
 
-	while (left > 0) {
-		size_t n = left < READ_BYTES ? (size_t)left : READ_BYTES;
-
-		if (read_at(s, s->offset, s->in, n, err) < 0)
-			return -1;
-		sha256_update(&s->sha, s->in, n);
-		s->offset += n;
-		left -= n;
-	}
-	s->next++;
-	return 0;
+	if (read_frame(s, err) < 0)
+		return -1;
+	n = ZSTD_decompressDCtx(s->decompressor, s->out, ARCHIVE_FRAME_BYTES, s->in, e->stored_bytes);
+	return ZSTD_isError(n) ? damaged(s, err, ZSTD_getErrorName(n)) : 0;
 }
 
 /* The member whose first frame is in the output, with all frames that belong to it. */
@@ -135,7 +126,7 @@ static int take_member(struct scan *s, uint64_t begin, size_t n, struct error *e
 	for (uint64_t at = n; at != end; at += s->frames.entries[s->next - 1].content_bytes) {
 		if (at > end || s->next == s->frames.count)
 			return damaged(s, err, "a member does not end with a frame");
-		if (hash_frame(s, err) < 0)
+		if (read_frame(s, err) < 0)
 			return -1;
 	}
 	m.stored_bytes = s->offset - begin;
@@ -161,7 +152,7 @@ static int scan_members(struct scan *s, struct error *err)
 		size_t n;
 
 		sha256_init(&s->sha);
-		if (read_frame(s, err) < 0)
+		if (open_frame(s, err) < 0)
 			return -1;
 		n = s->frames.entries[s->next - 1].content_bytes;
 		if (s->next == s->frames.count && is_end(s->out, n))

@@ -1,9 +1,15 @@
 /*
  * Tar headers, written and read by libarchive, one at a time and in memory.
+ *
+ * Names in pax records are UTF-8, which libarchive makes of them by the locale.  Under cron that is "C", which knows ASCII only,
+ * so the calling thread borrows a UTF-8 locale meanwhile.  A name that is no UTF-8 is stored as it is, with the record
+ * "hdrcharset=BINARY" that says so (GNU tar mentions that it does not know the record, and gets the name right).
  */
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <locale.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,15 +53,27 @@ static int fail_libarchive(struct archive *a, const char *name, struct error *er
 	return err_set(err, ERR_FAILED, "could not make the tar header of member \"%s\": %s", name, reason ? reason : "out of memory");
 }
 
-static bool is_ascii(const char *s)
+static locale_t utf8;
+
+static void make_utf8(void)
 {
-	while (*s)
-		if ((unsigned char)*s++ >= 0x80)
-			return false;
-	return true;
+	utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 }
 
-int tar_header_write(const char *name, uint64_t content_bytes, int64_t mtime_ms, struct buf *out, struct error *err)
+static locale_t borrow_utf8(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_utf8);
+	return uselocale(utf8); /* where there is none: the locale of the process */
+}
+
+static bool is_valid_in_locale(const char *s)
+{
+	return mbstowcs(NULL, s, 0) != (size_t)-1;
+}
+
+static int write_header(const char *name, uint64_t content_bytes, int64_t mtime_ms, struct buf *out, struct error *err)
 {
 	struct archive *a cleanup(writer_freep) = archive_write_new();
 	struct archive_entry *e cleanup(entry_freep) = archive_entry_new();
@@ -64,8 +82,7 @@ int tar_header_write(const char *name, uint64_t content_bytes, int64_t mtime_ms,
 		return fail_libarchive(a, name, err);
 	if (archive_write_set_format_pax_restricted(a) != ARCHIVE_OK || archive_write_set_bytes_per_block(a, 0) != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
-	/* Without it, a name beyond ASCII would go through the locale of the process, which is "C" under cron. */
-	if (!is_ascii(name) && archive_write_set_format_option(a, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK)
+	if (!is_valid_in_locale(name) && archive_write_set_format_option(a, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
 	if (archive_write_open(a, out, NULL, to_buf, NULL) != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
@@ -77,6 +94,15 @@ int tar_header_write(const char *name, uint64_t content_bytes, int64_t mtime_ms,
 	if (archive_write_header(a, e) != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
 	return 0;
+}
+
+int tar_header_write(const char *name, uint64_t content_bytes, int64_t mtime_ms, struct buf *out, struct error *err)
+{
+	locale_t before = borrow_utf8();
+	int rc = write_header(name, content_bytes, mtime_ms, out, err);
+
+	uselocale(before);
+	return rc;
 }
 
 /* The size field of the header block at ${p}: octal, or base-256 as GNU writes what is larger. */
@@ -116,7 +142,7 @@ size_t tar_header_length(const char *p, size_t n)
 	}
 }
 
-int tar_header_read(const char *p, size_t n, char **ret_name, uint64_t *ret_content_bytes, struct error *err)
+static int read_header(const char *p, size_t n, char **ret_name, uint64_t *ret_content_bytes, struct error *err)
 {
 	struct archive *a cleanup(reader_freep) = archive_read_new();
 	struct archive_entry *e = NULL;
@@ -131,4 +157,13 @@ int tar_header_read(const char *p, size_t n, char **ret_name, uint64_t *ret_cont
 	*ret_name = mem_strdup(archive_entry_pathname(e));
 	*ret_content_bytes = (uint64_t)archive_entry_size(e);
 	return 0;
+}
+
+int tar_header_read(const char *p, size_t n, char **ret_name, uint64_t *ret_content_bytes, struct error *err)
+{
+	locale_t before = borrow_utf8();
+	int rc = read_header(p, n, ret_name, ret_content_bytes, err);
+
+	uselocale(before);
+	return rc;
 }
