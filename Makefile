@@ -76,7 +76,7 @@ executable = $(shell for f in $(sort $(wildcard $1)); do if [ -x "$$f" ]; then e
 TEST_ENV = HOLDFAST="$(abspath $(BUILD))/holdfast" HOLDFAST_BUILD="$(abspath $(BUILD))"
 RUN_TESTS = $(TEST_ENV) tests/lib/run-tests
 
-.PHONY: all help bootstrap check check-built unit integration crash bench demo asan lint tidy format install clean FORCE
+.PHONY: all help bootstrap check check-built unit integration crash bench demo asan asan-built lint tidy format install clean FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -110,7 +110,7 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c Makefile
 # Lists that change only when a file comes or goes: a removed file must not live on in the library or the table.
 $(BUILD)/gen/objects.list $(BUILD)/gen/plans.list: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' $(if $(findstring plans,$@),$(PLANS),$(LIB_OBJS)) > $@.tmp; \
+	@printf '%s\n' $(if $(findstring plans,$@),$(PLANS),$(LIB_OBJS) $(UNIT_HELPER_OBJS)) > $@.tmp; \
 		if cmp -s $@.tmp $@; then rm -f $@.tmp; else mv $@.tmp $@; fi
 
 $(BUILD)/gen/plans.c: $(PLANS) $(BUILD)/gen/plans.list Makefile
@@ -132,10 +132,15 @@ $(BUILD)/holdfast: $(MAIN_OBJ) $(LIB)
 	$(say) LD $@
 	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $(MAIN_OBJ) $(LIB) $(HF_LIBS)
 
-$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(UNIT_HELPER_OBJS) $(LIB)
+# A library too: a test takes of the helpers only what it uses.
+$(BUILD)/libunit.a: $(UNIT_HELPER_OBJS) $(BUILD)/gen/objects.list
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $(UNIT_HELPER_OBJS)
+
+$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(BUILD)/libunit.a $(LIB)
 	@mkdir -p $(@D)
 	$(say) LD $@
-	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $< $(UNIT_HELPER_OBJS) $(LIB) $(HF_LIBS) -lcmocka
+	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $< $(BUILD)/libunit.a $(LIB) $(HF_LIBS) -lcmocka
 
 $(HELPERS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(LIB)
 	@mkdir -p $(@D)
