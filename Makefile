@@ -3,7 +3,6 @@
 # A source file belongs to the program by lying in one of ROOMS: nothing is listed here.  Everything but cmd/main.c goes into
 # libholdfast.a, from which the program and every unit test are linked.
 
-VERSION := 0.1.0
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -36,7 +35,7 @@ HARDEN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit
 else
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 endif
-HF_CPPFLAGS = -D_GNU_SOURCE -DHOLDFAST_VERSION='"$(VERSION)"' -I. $(PKG_CFLAGS) $(CPPFLAGS)
+HF_CPPFLAGS = -D_GNU_SOURCE -I. $(PKG_CFLAGS) $(CPPFLAGS)
 HF_CFLAGS = -std=gnu11 -pthread $(WARNINGS) $(HARDEN) $(CFLAGS)
 HF_LDFLAGS = -pthread $(HARDEN) -Wl,--as-needed $(LDFLAGS)
 HF_LIBS = $(PKG_LIBS) -lm

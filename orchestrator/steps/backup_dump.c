@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/version.h"
 
 static const struct param_spec params[] = {
 	SET_PARAMS,
