@@ -1,0 +1,113 @@
+/*
+ * Every command: what it is for, in the words of help, man page and completion.
+ */
+#include "cmd/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/yaml.h"
+
+const struct command commands[CMD_COUNT] = {
+	[CMD_BACKUP] = {"backup", .about = "take one backup set of one database, read back and verified before it exists",
+		.doc = "Copies every row of the database under one snapshot into one file,\n"
+		       "backup.tar.zst, in the repository, and writes the manifest that makes it a\n"
+		       "backup set last.  The archive can be restored with tar, zstd and psql alone.\n"
+		       "\n"
+		       "A backup that was killed leaves nothing visible.  The next one finds it and,\n"
+		       "as --on-interrupted says, resumes or abandons it before it does its own work.",
+		.example = "holdfast backup --database postgresql:///app --repository /var/backups/app\n"
+			   "# nightly, with a configuration file, in /etc/cron.d/holdfast:\n"
+			   "15 3 * * *  postgres  holdfast --stack shop --quiet backup",
+		.statuses = "3, 4, 5, 10", .run = cmd_backup, .needs_config = true},
+	[CMD_LIST] = {"list", .about = "list backup sets",
+		.doc = "One line for each backup set, oldest first; a set whose manifest or archive is\n"
+		       "not as it should be is marked.",
+		.example = "holdfast list --repository /var/backups/app", .run = cmd_list, .needs_config = true},
+	[CMD_SHOW] = {"show", "ID", 1, 1, "show what a backup set holds",
+		.doc = "ID is the id of a set, the unique beginning of one, or latest.\n"
+		       "With --output json the whole manifest is printed.",
+		.example = "holdfast show latest --repository /var/backups/app", .words = "latest", .run = cmd_show,
+		.needs_config = true},
+	[CMD_VERIFY] = {"verify", "ID|latest|all", 1, 1, "read backup sets back and check every checksum",
+		.doc = "Reads every byte of the archive, compares it with its SHA-256, unpacks every\n"
+		       "frame, counts the rows and computes their digests again.  --quick looks only\n"
+		       "whether manifest and archive are there, and of the right size.",
+		.example = "holdfast verify latest --repository /var/backups/app\n"
+			   "holdfast verify all --quick",
+		.statuses = "3", .words = "latest all", .run = cmd_verify, .needs_config = true},
+	[CMD_RESTORE] = {"restore", "ID|latest", 1, 1, "restore a backup set, proven row by row, and put it in service",
+		.doc = "Restores into a new database beside the one in service, compares every table\n"
+		       "with the set, and only then swaps the two by rename.  The former database is\n"
+		       "kept until \"holdfast drop-old\".  Without --yes it asks; where nobody can be\n"
+		       "asked it changes nothing and ends with exit status 2.\n"
+		       "\n"
+		       "With --target-db it restores into that database and swaps nothing.  With\n"
+		       "--table it restores single tables into a schema beside the originals, or into\n"
+		       "--target-db, and prints the SQL that copies the rows back.  Neither asks.",
+		.example = "holdfast restore latest --database postgresql:///app --repository /var/backups/app\n"
+			   "holdfast restore latest --target-db app_copy\n"
+			   "holdfast restore 20261120T031500Z --table public.orders",
+		.statuses = "3, 4, 5, 10", .words = "latest", .run = cmd_restore, .needs_config = true},
+	[CMD_DROP_OLD] = {"drop-old", "NAME", 1, 1, "drop a database that a restore has kept",
+		.doc = "Drops only databases that a swap has put aside and marked; \"holdfast status\"\n"
+		       "lists them.  The rows in it are gone for good.",
+		.example = "holdfast drop-old app_before_20261120t031500z_7f3a --database postgresql:///app", .run = cmd_drop_old,
+		.needs_config = true},
+	[CMD_RUN] = {"run", "PLAN.yaml", 1, 1, "run a plan of your own",
+		.doc = "A plan is a YAML file of steps; \"holdfast plan show backup\" prints one to start\n"
+		       "from.  Parameters called stack, database and repository are filled from the\n"
+		       "options and the configuration like those of any command.",
+		.example = "holdfast plan show backup > my-backup.yaml\n"
+			   "holdfast run my-backup.yaml --database postgresql:///app --repository /var/backups/app -p jobs=4",
+		.statuses = "3, 4, 5, 10", .run = cmd_run, .needs_config = true},
+	[CMD_PLAN] = {"plan", "list|show NAME", 1, 2, "list the built-in plans, or print one",
+		.doc = "Every operation is such a plan.", .example = "holdfast plan list\nholdfast plan show restore",
+		.words = "list show", .run = cmd_plan},
+	[CMD_RUNS] = {"runs", .about = "list what ran on this host, newest first",
+		.doc = "Reads the journals in the state directory.  States: running, done, failed,\n"
+		       "interrupted (it was told to stop), crashed (it was killed), abandoned, damaged.",
+		.example = "holdfast runs --stack shop", .run = cmd_runs},
+	[CMD_STATUS] = {"status", "[RUN]", 0, 1, "what is in flight, what failed and why",
+		.doc = "Without RUN: the last backup and restore of the stack, runs that did not finish\n"
+		       "and what to do about them, and databases kept by restores.  With RUN, which may\n"
+		       "be the unique beginning of an id: every step of that run.",
+		.example = "holdfast status --stack shop", .run = cmd_status, .needs_config = true},
+	[CMD_RESUME] = {"resume", "[RUN]", 0, 1, "continue a run that did not finish",
+		.doc = "Steps that are done are skipped; the one in flight is looked at, then finished or\n"
+		       "done again.  Without RUN: the only run that can be resumed.  Everything but\n"
+		       "passwords is in the journal; those come from the configuration, ~/.pgpass,\n"
+		       "PGPASSWORD or --database.",
+		.example = "holdfast resume", .statuses = "3, 4, 5", .run = cmd_resume, .needs_config = true},
+	[CMD_ABANDON] = {"abandon", "RUN", 1, 1, "undo a run that did not finish, and close it",
+		.doc = "Undoes its steps in reverse order: a half-written archive, a half-filled database\n"
+		       "are removed.  The run cannot be resumed afterwards.",
+		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9", .run = cmd_abandon,
+		.needs_config = true},
+	[CMD_GENERATE] = {"generate", "man DIR|completion|options", 1, 2,
+		"write man pages, shell completion, the table of options", .doc = "For building packages.",
+		.example = "holdfast generate man docs/man", .run = cmd_generate, .is_hidden = true},
+	[CMD_VERSION] = {"version", .about = "show the version", .doc = "", .example = "holdfast version", .run = cmd_version},
+	[CMD_HELP] = {"help", "[COMMAND]", 0, 1, "show help", .doc = "", .example = "holdfast help restore", .run = cmd_help},
+};
+
+const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < CMD_COUNT; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int command_unknown(const char *name, struct error *err)
+{
+	const char *known[CMD_COUNT + 1], *near;
+	size_t n = 0;
+
+	for (size_t i = 0; i < CMD_COUNT; i++)
+		if (!commands[i].is_hidden)
+			known[n++] = commands[i].name;
+	known[n] = NULL;
+	err_set(err, ERR_CONFIG, "unknown command \"%s\"", name);
+	near = nearest_word(name, known);
+	return near ? err_hint(err, "Did you mean \"%s\"?", near) : err_hint(err, "See \"holdfast --help\".");
+}

@@ -1,0 +1,17 @@
+/*
+ * Finding a backup set by what an operator types: "latest", an id, or the beginning of one.
+ */
+#ifndef CMD_SETS_H
+#define CMD_SETS_H
+
+#include "cmd/app.h"
+
+/* Stack and id of the set; malloc'd.  ${stack} NULL: any stack; more than one that fits is ERR_CONFIG. */
+int set_find(struct repository *r, const char *stack, const char *which, char **ret_stack, char **ret_id,
+	struct error *err) must_check;
+
+/* Outputs of a step of a run: text, or a number; NULL and 0 where there is none. */
+const char *output_text(const json_t *outputs, const char *step, const char *name);
+uint64_t output_number(const json_t *outputs, const char *step, const char *name);
+
+#endif

@@ -1,0 +1,270 @@
+/*
+ * status: where a stack stands, or where a run does.
+ *
+ * The overview asks repository, journals and server each for itself: what cannot be asked is said to be unknown, and why.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cmd/commands.h"
+#include "cmd/output.h"
+#include "cmd/runs.h"
+#include "cmd/target.h"
+#include "orchestrator/postgres/restore.h"
+
+/* ---- one run ---- */
+
+static void print_lines(const char *label, const char *text)
+{
+	char *copy cleanup(mem_freep) = text ? mem_strdup(text) : NULL, *rest = copy;
+
+	for (char *line; rest && (line = strsep(&rest, "\n")); label = "")
+		printf("%-12s %s\n", label, line);
+}
+
+static void print_steps(const struct run_summary *s)
+{
+	struct table t = {.columns = 5, .right = 8};
+	size_t i;
+	json_t *step;
+
+	table_row(&t, (const char *const[]){"STEP", "USES", "STATE", "ATTEMPTS", "STARTED AT"});
+	json_array_foreach(s->steps, i, step)
+	{
+		char *attempts cleanup(mem_freep) = mem_printf(
+			"%lld", (long long)json_integer_value(json_object_get(step, "attempts")));
+
+		table_row(&t,
+			(const char *const[]){json_string_value(json_object_get(step, "id")),
+				json_string_value(json_object_get(step, "uses")),
+				json_string_value(json_object_get(step, "state")), attempts,
+				json_string_value(json_object_get(step, "started_at"))});
+	}
+	printf("\n");
+	table_print(&t);
+	table_release(&t);
+}
+
+static int status_of_run(struct app *app, const char *which, struct error *err)
+{
+	struct run_summary s cleanup(run_summary_release) = {0};
+	char *id cleanup(mem_freep) = NULL, *started cleanup(mem_freep) = NULL, *ended cleanup(mem_freep) = NULL;
+	json_t *run;
+
+	if (run_find(app, which, &id, err) < 0 || run_summary_load(app->state_dir, id, &s, err) < 0)
+		return -1;
+	run = json_of_summary(&s);
+	json_object_set(run, "parameters", s.parameters ? s.parameters : json_null());
+	json_object_set(run, "steps", s.steps ? s.steps : json_null());
+	json_object_set(run, "outputs", s.outputs ? s.outputs : json_null());
+	json_object_set_new(app->result, "run", run);
+	if (app->is_json)
+		return 0;
+	started = text_time(s.started_at_ms);
+	ended = text_time(s.ended_at_ms);
+	printf("run          %s\nplan         %s\nstack        %s\nstate        %s\nstarted at   %s\nended at     %s\n", s.run_id,
+		s.plan ? s.plan : "-", s.stack ? s.stack : "-", s.state, started, ended);
+	print_lines("error", s.message);
+	print_lines("detail", s.detail);
+	print_lines("hint", s.hint);
+	if (s.is_resumable && strcmp(s.state, "running") != 0)
+		printf("to go on     holdfast resume %s\nto undo      holdfast abandon %s\n", s.run_id, s.run_id);
+	print_steps(&s);
+	return 0;
+}
+
+/* ---- a stack ---- */
+
+struct overview {
+	struct app *app;
+	const struct target *target;
+	json_t *json;
+};
+
+static void put_unknown(struct overview *o, const char *what, const char *label, struct error *err)
+{
+	json_object_set_new(o->json, what, json_pack("{s:s?}", "unknown", err->message));
+	if (!o->app->is_json)
+		printf("%-14s unknown: %s\n", label, err->message);
+	err_clear(err);
+}
+
+static void put_last_set(struct overview *o, const struct backup_set_info *s)
+{
+	char *age cleanup(mem_freep) = text_age(s->started_at_ms), *size cleanup(mem_freep) = text_size(s->archive_bytes);
+	char *rows cleanup(mem_freep) = text_count(s->rows);
+	json_t *set = json_object();
+
+	json_object_set_new(set, "id", json_string(s->backup_id));
+	json_object_set_new(set, "started_at", json_time(s->started_at_ms));
+	json_object_set_new(set, "archive_bytes", json_integer((json_int_t)s->archive_bytes));
+	json_object_set_new(set, "rows", json_integer((json_int_t)s->rows));
+	json_object_set_new(set, "problem", s->problem ? json_string(s->problem) : json_null());
+	json_object_set_new(o->json, "last_backup", set);
+	if (!o->app->is_json)
+		printf("last backup    %s, %s, %s, %s rows%s%s\n", s->backup_id, age, size, rows, s->problem ? ", DAMAGED: " : "",
+			s->problem ? s->problem : "");
+}
+
+static void put_backups(struct overview *o)
+{
+	struct repository *r cleanup(repository_closep) = NULL;
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	struct backup_set_info *sets = NULL;
+	size_t count = 0;
+
+	if (!o->target->repository)
+		return;
+	if (target_open_repository(o->app, o->target->repository, false, &r, &err) < 0 ||
+		backup_set_list(r, o->target->stack, &sets, &count, &err) < 0) {
+		put_unknown(o, "last_backup", "last backup", &err);
+		return;
+	}
+	if (count) {
+		put_last_set(o, &sets[count - 1]);
+	} else {
+		json_object_set_new(o->json, "last_backup", json_null());
+		if (!o->app->is_json)
+			printf("last backup    none\n");
+	}
+	backup_set_list_release(sets, count);
+}
+
+static void print_open_run(const struct run_summary *s)
+{
+	char *age cleanup(mem_freep) = text_age(s->started_at_ms);
+
+	if (strcmp(s->state, "running") == 0) {
+		printf("running        %s (%s), started %s, step %s\n", s->run_id, s->plan ? s->plan : "-", age,
+			s->step ? s->step : "-");
+		return;
+	}
+	printf("unfinished     %s (%s, %s), started %s, step %s\n", s->run_id, s->plan ? s->plan : "-", s->state, age,
+		s->step ? s->step : "-");
+	print_lines("", s->message ? s->message : "");
+	printf("               to go on: holdfast resume %s; to undo: holdfast abandon %s\n", s->run_id, s->run_id);
+}
+
+static void put_last_restore(struct overview *o, const struct run_summary *s)
+{
+	char *age cleanup(mem_freep) = text_age(s->started_at_ms);
+
+	json_object_set_new(o->json, "last_restore", json_of_summary(s));
+	if (!o->app->is_json)
+		printf("last restore   %s, %s, %s\n", s->run_id, age, s->state);
+}
+
+static void put_runs(struct overview *o)
+{
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	struct run_summary *runs = NULL;
+	json_t *open = json_array();
+	bool has_restore = false;
+	size_t count = 0;
+
+	json_object_set_new(o->json, "open_runs", open);
+	if (runs_list(o->app->state_dir, &runs, &count, &err) < 0) {
+		put_unknown(o, "open_runs", "runs", &err);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct run_summary *s = &runs[i];
+
+		if (o->target->stack && (!s->stack || strcmp(s->stack, o->target->stack) != 0))
+			continue;
+		if (!has_restore && s->plan && strncmp(s->plan, "restore", 7) == 0) {
+			has_restore = true;
+			put_last_restore(o, s);
+		}
+		if (!s->is_resumable && strcmp(s->state, "running") != 0)
+			continue;
+		json_array_append_new(open, json_of_summary(s));
+		if (!o->app->is_json)
+			print_open_run(s);
+	}
+	runs_list_release(runs, count);
+}
+
+static void put_kept_one(struct overview *o, json_t *list, const struct kept_database *k)
+{
+	char *age cleanup(mem_freep) = text_age(k->kept_at_ms), *size cleanup(mem_freep) = text_size(k->size_bytes);
+	json_t *e = json_object();
+
+	json_object_set_new(e, "name", json_string(k->name));
+	json_object_set_new(e, "database", json_string(k->database));
+	json_object_set_new(e, "kept_at", json_time(k->kept_at_ms));
+	json_object_set_new(e, "size_bytes", json_integer((json_int_t)k->size_bytes));
+	json_array_append_new(list, e);
+	if (!o->app->is_json)
+		printf("kept database  %s, %s, %s; when it is not needed any more: holdfast drop-old %s\n", k->name, size, age,
+			k->name);
+}
+
+static void put_kept(struct overview *o)
+{
+	char *database cleanup(mem_freep) = NULL;
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	struct pg pg cleanup(pg_close) = {0};
+	struct kept_database *kept = NULL;
+	json_t *list = json_array();
+	size_t count = 0;
+
+	json_object_set_new(o->json, "kept_databases", list);
+	if (!o->target->database)
+		return;
+	if (pg_conninfo_database(o->target->database, &database, &err) < 0 ||
+		target_open_maintenance(o->app, o->target->database, &pg, &err) < 0 || kept_list(&pg, &kept, &count, &err) < 0) {
+		put_unknown(o, "kept_databases", "kept databases", &err);
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!kept[i].database || strcmp(kept[i].database, database) == 0)
+			put_kept_one(o, list, &kept[i]);
+	kept_list_release(kept, count);
+}
+
+static void put_stack(struct app *app, const struct target *t, json_t *list)
+{
+	struct overview o = {.app = app, .target = t, .json = json_object()};
+
+	json_array_append_new(list, o.json);
+	json_object_set_new(o.json, "stack", t->stack ? json_string(t->stack) : json_null());
+	if (!app->is_json)
+		printf("%sstack          %s\n", json_array_size(list) > 1 ? "\n" : "", t->stack ? t->stack : "(all)");
+	put_backups(&o);
+	put_runs(&o);
+	put_kept(&o);
+}
+
+/* Every stack of the configuration, when none is chosen. */
+static int status_of_all(struct app *app, json_t *list, struct error *err)
+{
+	for (size_t i = 0; i < app->config.stacks_count; i++) {
+		const struct config_stack *s = &app->config.stacks[i];
+		struct target t cleanup(target_release) = {.stack = mem_strdup(s->name), .config_stack = s};
+
+		t.repository = mem_strdup(s->repositories[0]);
+		if (config_stack_database(s, true, &t.database, err) < 0)
+			err_clear(err);
+		put_stack(app, &t, list);
+	}
+	return 0;
+}
+
+int cmd_status(struct app *app, struct error *err)
+{
+	struct target t cleanup(target_release) = {0};
+	json_t *list;
+
+	if (app->options.operands_count)
+		return status_of_run(app, app->options.operands[0], err);
+	list = json_array();
+	json_object_set_new(app->result, "stacks", list);
+	if (app->config.stacks_count > 1 && !option_is_given(&app->options, OPT_STACK) &&
+		!option_is_given(&app->options, OPT_DATABASE))
+		return status_of_all(app, list, err);
+	if (target_resolve(app, NEED_ADMIN, &t, err) < 0)
+		return -1;
+	put_stack(app, &t, list);
+	return 0;
+}

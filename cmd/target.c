@@ -1,0 +1,272 @@
+#include "cmd/target.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/io.h"
+
+static bool is_place(const char *text)
+{
+	return strchr(text, '/') || strcmp(text, ".") == 0 || strcmp(text, "..") == 0;
+}
+
+/* A run may be resumed from anywhere: what its journal names is absolute. */
+static int absolute_place(const char *text, char **ret, struct error *err)
+{
+	char *cwd cleanup(mem_freep) = NULL;
+
+	if (*text == '/' || strstr(text, "://")) {
+		*ret = mem_strdup(text);
+		return 0;
+	}
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return err_sys(err, "could not find out the current directory");
+	while (strncmp(text, "./", 2) == 0)
+		text += 2;
+	*ret = strcmp(text, ".") == 0 ? mem_strdup(cwd) : io_path_join(cwd, text);
+	return 0;
+}
+
+/* ---- stack ---- */
+
+static int unknown_stack(const struct app *app, const char *name, struct error *err)
+{
+	const char *near = config_nearest_stack(&app->config, name);
+
+	err_set(err, ERR_CONFIG, "there is no stack \"%s\" in file \"%s\"", name, app->config.path);
+	return near ? err_hint(err, "Did you mean \"%s\"?", near) : -1;
+}
+
+static int ambiguous_stack(const struct app *app, struct error *err)
+{
+	struct buf names cleanup(buf_release) = {0};
+
+	for (size_t i = 0; i < app->config.stacks_count; i++)
+		buf_printf(&names, "%s%s", i ? ", " : "", app->config.stacks[i].name);
+	err_set(err, ERR_CONFIG, "file \"%s\" has %zu stacks", app->config.path, app->config.stacks_count);
+	return err_hint(err, "Choose one with --stack: %s.", buf_str(&names));
+}
+
+static int stack_of_database(struct target *t, struct error *err)
+{
+	char *name cleanup(mem_freep) = NULL;
+
+	if (pg_conninfo_database(t->database, &name, err) < 0)
+		return -1;
+	if (!stack_name_is_valid(name)) {
+		err_set(err, ERR_CONFIG, "the name of database \"%s\" cannot be that of a stack", name);
+		return err_hint(
+			err, "Give the stack a name with --stack: letters, digits, \"_\", \"-\" and \".\", at most 64 of them.");
+	}
+	t->stack = take_ptr(name);
+	return 0;
+}
+
+static int choose_stack(struct app *app, unsigned needs, struct target *t, struct error *err)
+{
+	const char *name = option_text(&app->options, OPT_STACK);
+	bool is_database_given = option_is_given(&app->options, OPT_DATABASE);
+
+	if (name) {
+		if (!stack_name_is_valid(name)) {
+			err_set(err, ERR_CONFIG, "\"%s\" is no name for a stack", name);
+			return err_hint(err, "Use letters, digits, \"_\", \"-\" and \".\", at most 64 of them.");
+		}
+		t->config_stack = config_stack(&app->config, name);
+		if (!t->config_stack && app->config.stacks_count && !is_database_given && (needs & NEED_DATABASE))
+			return unknown_stack(app, name, err);
+		t->stack = mem_strdup(name);
+	} else if (app->config.stacks_count == 1) {
+		t->config_stack = &app->config.stacks[0];
+		t->stack = mem_strdup(t->config_stack->name);
+	} else if (app->config.stacks_count > 1 && (needs & NEED_STACK) && !is_database_given) {
+		return ambiguous_stack(app, err);
+	}
+	return 0;
+}
+
+/* ---- database ---- */
+
+static bool is_conninfo(const char *text)
+{
+	return strchr(text, '=') || strstr(text, "://");
+}
+
+int target_conninfo(struct app *app, const char *text, char **ret, struct error *err)
+{
+	const char *pairs[9];
+	size_t n = 0;
+	const struct {
+		const char *keyword, *value;
+	} table[] = {
+		{"dbname", is_conninfo(text) || !*text ? NULL : text},
+		{"host", option_text(&app->options, OPT_HOST)},
+		{"port", option_text(&app->options, OPT_PORT)},
+		{"user", option_text(&app->options, OPT_USERNAME)},
+	};
+
+	for (size_t i = 0; i < array_len(table); i++) {
+		if (!table[i].value)
+			continue;
+		pairs[n++] = table[i].keyword;
+		pairs[n++] = table[i].value;
+	}
+	pairs[n] = NULL;
+	if (n == 0) {
+		*ret = mem_strdup(text);
+		return 0;
+	}
+	return pg_conninfo_with(is_conninfo(text) ? text : "", pairs, ret, err);
+}
+
+static bool environment_names_database(void)
+{
+	const char *database = getenv("PGDATABASE"), *service = getenv("PGSERVICE");
+
+	return (database && *database) || (service && *service);
+}
+
+static int choose_database(struct app *app, unsigned needs, struct target *t, struct error *err)
+{
+	const char *given = option_text(&app->options, OPT_DATABASE);
+	char *configured cleanup(mem_freep) = NULL;
+	struct error unreadable cleanup(err_clear) = ERROR_INIT;
+
+	if (given)
+		return target_conninfo(app, given, &t->database, err);
+	if (t->config_stack) {
+		if (config_stack_database(t->config_stack, needs & NEED_ADMIN, &configured, &unreadable) == 0)
+			return target_conninfo(app, configured, &t->database, err);
+		return needs & NEED_DATABASE ? err_move(err, &unreadable) : 0;
+	}
+	if (environment_names_database() || option_is_given(&app->options, OPT_HOST) ||
+		option_is_given(&app->options, OPT_USERNAME))
+		return target_conninfo(app, "", &t->database, err);
+	if (!(needs & NEED_DATABASE))
+		return 0;
+	err_set(err, ERR_CONFIG, "no database is named");
+	return err_hint(err, "Give one with --database, or name it in a configuration file (see --config).");
+}
+
+/* ---- repository ---- */
+
+static int unknown_repository(const struct app *app, const char *name, struct error *err)
+{
+	const char *near = config_nearest_repository(&app->config, name);
+
+	err_set(err, ERR_CONFIG, "there is no repository \"%s\" in %s", name,
+		app->has_config ? app->config.path : "any configuration file");
+	if (near)
+		return err_hint(err, "Did you mean \"%s\"?", near);
+	return err_hint(err, "A directory is written with a slash: \"./%s\".", name);
+}
+
+static int choose_repository(struct app *app, unsigned needs, struct target *t, struct error *err)
+{
+	const char *name = option_text(&app->options, OPT_REPOSITORY);
+
+	t->is_repository_chosen = name != NULL;
+	if (!name && t->config_stack)
+		name = t->config_stack->repositories[0];
+	if (!name && app->config.repositories_count == 1)
+		name = app->config.repositories[0].name;
+	if (!name && !(needs & NEED_REPOSITORY))
+		return 0;
+	if (!name) {
+		err_set(err, ERR_CONFIG, "no repository is named");
+		return err_hint(err, "Give one with --repository, or name it in a configuration file (see --config).");
+	}
+	t->config_repository = config_repository(&app->config, name);
+	if (!t->config_repository && !is_place(name))
+		return unknown_repository(app, name, err);
+	if (t->config_repository) {
+		t->repository = mem_strdup(name);
+		return 0;
+	}
+	return absolute_place(name, &t->repository, err);
+}
+
+static int resolve(struct app *app, unsigned needs, struct target *t, struct error *err)
+{
+	if (choose_stack(app, needs, t, err) < 0 || choose_database(app, needs, t, err) < 0)
+		return -1;
+	if (!t->stack && t->database && stack_of_database(t, err) < 0) {
+		if (needs & NEED_STACK)
+			return -1;
+		err_clear(err);
+	}
+	if (t->stack && !t->config_stack)
+		t->config_stack = config_stack(&app->config, t->stack);
+	if (!t->stack && (needs & NEED_STACK)) {
+		err_set(err, ERR_CONFIG, "no stack is named");
+		return err_hint(err, "Give one with --stack, or name a database with --database.");
+	}
+	return choose_repository(app, needs, t, err);
+}
+
+int target_resolve(struct app *app, unsigned needs, struct target *ret, struct error *err)
+{
+	struct target t = {0};
+
+	if (resolve(app, needs, &t, err) < 0) {
+		target_release(&t);
+		return -1;
+	}
+	*ret = t;
+	return 0;
+}
+
+void target_release(struct target *t)
+{
+	free(t->stack);
+	free(t->database);
+	free(t->repository);
+	memset(t, 0, sizeof(*t));
+}
+
+/* Only the scheme is told: what stands behind it may hold credentials. */
+static int check_scheme(const char *name, const char *url, struct error *err)
+{
+	const char *end = strstr(url, "://");
+
+	if (!end || strncmp(url, "file://", 7) == 0)
+		return 0;
+	err_set(err, ERR_CONFIG, "repository \"%s\" is at \"%.*s://\", which this version of holdfast cannot reach",
+		name ? name : "", (int)(end - url), url);
+	return err_hint(err, "Use a directory: \"file:///…\".");
+}
+
+int target_open_repository(struct app *app, const char *name_or_url, bool is_created, struct repository **ret, struct error *err)
+{
+	const struct config_repository *r = config_repository(&app->config, name_or_url);
+	char *url cleanup(mem_freep) = NULL;
+
+	if (r ? config_repository_url(r, &url, err) < 0 : !is_place(name_or_url) && unknown_repository(app, name_or_url, err) < 0)
+		return -1;
+	if (!url)
+		url = mem_strdup(name_or_url);
+	if (check_scheme(r ? r->name : NULL, url, err) < 0)
+		return -1;
+	if (repository_open(r ? r->name : NULL, url, is_created, ret, err) < 0)
+		return -1;
+	(*ret)->driver->cancel = &app->cancel;
+	return 0;
+}
+
+int target_open_maintenance(struct app *app, const char *conninfo, struct pg *ret, struct error *err)
+{
+	static const char *const databases[] = {"postgres", "template1"};
+
+	for (size_t i = 0; i < array_len(databases); i++) {
+		const struct pg_options o = {
+			.conninfo = conninfo, .database = databases[i], .what = "maintenance", .cancel = &app->cancel};
+
+		if (pg_open(&o, ret, err) == 0)
+			return 0;
+		if (strcmp(err->sqlstate, "3D000") != 0 && strcmp(err->sqlstate, "55000") != 0 &&
+			strcmp(err->sqlstate, "42501") != 0)
+			return -1;
+	}
+	return -1;
+}

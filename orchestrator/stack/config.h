@@ -1,0 +1,73 @@
+/*
+ * The operator's configuration, holdfast.yaml: repositories and stacks by name.
+ *
+ * The whole file is checked when it is loaded (schema.h).  Values that stand elsewhere (env:NAME, file:PATH) are read only when
+ * a command needs them, so that a host that backs up need not hold the secrets of one that restores.
+ *
+ * Everything is borrowed from the struct config and lives as long as it.  All errors are ERR_CONFIG: exit status 2.
+ */
+#ifndef STACK_CONFIG_H
+#define STACK_CONFIG_H
+
+#include <stdbool.h>
+#include "base/event.h"
+#include "base/yaml.h"
+
+struct config_repository {
+	const char *name;
+	const struct yaml_node *node;
+};
+
+struct config_stack {
+	const char *name;
+	const struct yaml_node *node;
+	const char **repositories; /* names, at least one, each of them in the file */
+	size_t repositories_count;
+	int jobs; /* 0: not given */
+};
+
+struct config {
+	char *path;
+	struct yaml_doc doc;
+	struct config_repository *repositories;
+	size_t repositories_count;
+	struct config_stack *stacks;
+	size_t stacks_count;
+};
+
+/*
+ * The file to read: ${named} (from --config or HOLDFAST_CONFIG) if given, else the first that exists of
+ * $XDG_CONFIG_HOME/holdfast/holdfast.yaml (XDG_CONFIG_HOME: ~/.config where it is not set) and /etc/holdfast/holdfast.yaml.  The
+ * current directory is not looked into: whoever may write there would decide what root runs.
+ * 1 and a malloc'd path, or 0 when nothing is named and none exists.
+ */
+int config_find(const char *named, char **ret_path);
+
+int config_load(const char *path, struct config *ret, struct error *err) must_check;
+int config_parse(const char *name, const char *text, size_t n, struct config *ret, struct error *err) must_check;
+void config_release(struct config *c);
+
+const struct config_repository *config_repository(const struct config *c, const char *name); /* NULL: none of that name */
+const struct config_stack *config_stack(const struct config *c, const char *name);
+const char *config_nearest_repository(const struct config *c, const char *name); /* NULL: none is near */
+const char *config_nearest_stack(const struct config *c, const char *name);
+
+/* The value of a node: env:NAME, file:PATH (one trailing newline is taken off) or the text itself; "file://…" is a URL, not a
+ * file.  malloc'd.  Messages name the variable or file, never the value. */
+int config_value(const struct yaml_node *n, const char *what, char **ret, struct error *err) must_check;
+int config_repository_url(const struct config_repository *r, char **ret, struct error *err) must_check;
+/* url, or with is_admin admin_url where there is one. */
+int config_stack_database(const struct config_stack *s, bool is_admin, char **ret, struct error *err) must_check;
+/* The application's version as pinned by key "version".  1 and a malloc'd text, 0 when the stack pins none, -1. */
+int config_stack_version(const struct config_stack *s, char **ret, struct error *err) must_check;
+
+/*
+ * Keys that are understood but not acted on by this version.  What would make an operator believe in a protection they do not
+ * have is refused (encryption, S3, files, more than one repository); the rest is named in one warning.  ${s} may be NULL.
+ * is_chosen: the operator named the repository on the command line, so that the others of the stack are left out knowingly.
+ */
+int config_check_backup(const struct config_stack *s, const struct config_repository *r, bool is_chosen,
+	struct event_sink *events, struct error *err) must_check;
+void config_check_restore(const struct config_stack *s, struct event_sink *events);
+
+#endif

@@ -1,0 +1,187 @@
+#include "orchestrator/stack/schema.h"
+
+#include "base/mem.h"
+
+static const struct schema_key repository_keys[] = {
+	{"url", SCHEMA_VALUE, .is_required = true, .about = "where it is: file:///directory; s3://bucket/prefix"},
+	{"endpoint", SCHEMA_STRING, .about = "of an S3 service other than AWS"},
+	{"region", SCHEMA_STRING, .about = "of the S3 bucket"},
+	{"access_key_id", SCHEMA_VALUE, .about = "for S3"},
+	{"secret_access_key", SCHEMA_VALUE, .about = "for S3"},
+	{"encrypt_to", SCHEMA_STRINGS, .about = "age recipients: sets are encrypted to all of them"},
+	{"identity", SCHEMA_SECRET, .about = "age identity, needed only where encrypted sets are read back"},
+	{0},
+};
+
+static const struct schema_key database_keys[] = {
+	{"url", SCHEMA_VALUE, .is_required = true, .about = "connection string of the application's database"},
+	{"admin_url", SCHEMA_VALUE, .about = "connection string of a role that may create databases; default: url"},
+	{0},
+};
+
+static const struct schema_key retention_keys[] = {
+	{"keep_last", SCHEMA_INT, .min = 1, .max = 100000, .about = "the newest so many sets"},
+	{"keep_daily", SCHEMA_INT, .min = 0, .max = 100000, .about = "the newest set of each of so many days"},
+	{"keep_weekly", SCHEMA_INT, .min = 0, .max = 100000, .about = "the same for weeks"},
+	{"keep_monthly", SCHEMA_INT, .min = 0, .max = 100000, .about = "the same for months"},
+	{0},
+};
+
+static const struct schema_key objectives_keys[] = {
+	{"rpo", SCHEMA_DURATION, .about = "how old the newest backup may be"},
+	{"rto", SCHEMA_DURATION, .about = "how long a restore may take"},
+	{0},
+};
+
+static const struct schema_key version_keys[] = {
+	{"env_file", SCHEMA_STRING, .about = "file with KEY=value lines that pins the version"},
+	{"key", SCHEMA_STRING, .about = "the key in env_file"},
+	{"file", SCHEMA_STRING, .about = "file whose first line is the version"},
+	{0},
+};
+
+static const struct schema_key services_keys[] = {
+	{"stop", SCHEMA_ARGV, .about = "command that stops the application"},
+	{"start", SCHEMA_ARGV, .about = "command that starts it"},
+	{0},
+};
+
+static const struct schema_key migrations_keys[] = {
+	{"dir", SCHEMA_STRING, .about = "directory of *.sql migrations"},
+	{"command", SCHEMA_ARGV, .about = "command that migrates, instead"},
+	{0},
+};
+
+static const struct schema_key health_keys[] = {
+	{"url", SCHEMA_VALUE, .is_required = true, .about = "answers when the application is well"},
+	{"expect", SCHEMA_SCALARS, .about = "members its JSON answer must have"},
+	{"within", SCHEMA_DURATION, .about = "how long to wait for that"},
+	{0},
+};
+
+static const struct schema_key stack_keys[] = {
+	{"database", SCHEMA_MAP, .is_required = true, .keys = database_keys, .about = "the database of the stack"},
+	{"repositories", SCHEMA_STRINGS, .is_required = true, .about = "names of repositories; the first is read from first"},
+	{"files", SCHEMA_SCALARS, .about = "label: path of a file or directory that belongs to a backup set"},
+	{"jobs", SCHEMA_INT, .min = 1, .max = 256, .about = "connections that copy or load rows"},
+	{"retention", SCHEMA_MAP, .keys = retention_keys, .about = "how many sets are kept"},
+	{"objectives", SCHEMA_MAP, .keys = objectives_keys, .about = "what recovery must achieve"},
+	{"version", SCHEMA_MAP, .keys = version_keys, .about = "where the application's version is pinned"},
+	{"services", SCHEMA_MAP, .keys = services_keys, .about = "how the application is stopped and started"},
+	{"migrations", SCHEMA_MAP, .keys = migrations_keys, .about = "how the schema is migrated"},
+	{"health", SCHEMA_MAP, .keys = health_keys, .about = "how the application tells that it is well"},
+	{"preflight", SCHEMA_ARGVS, .about = "commands that must succeed before an upgrade"},
+	{0},
+};
+
+const struct schema_key config_schema[] = {
+	{"version", SCHEMA_INT, .is_required = true, .min = 1, .max = 1, .about = "of this file's format: 1"},
+	{"repositories", SCHEMA_NAMED, .keys = repository_keys, .about = "places where backup sets are kept, by name"},
+	{"stacks", SCHEMA_NAMED, .keys = stack_keys, .about = "what is backed up, by name"},
+	{0},
+};
+
+static int check_strings(const struct yaml_node *n, const char *what, size_t min, struct error *err)
+{
+	if (yaml_want_type(n, YAML_SEQUENCE, what, err) < 0)
+		return -1;
+	if (n->count < min)
+		return yaml_error(n, err, "%s is empty", what);
+	for (size_t i = 0; i < n->count; i++) {
+		const char *text;
+
+		if (yaml_want_str(n->values[i], what, &text, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int check_argvs(const struct yaml_node *n, const char *what, struct error *err)
+{
+	if (yaml_want_type(n, YAML_SEQUENCE, what, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n->count; i++)
+		if (check_strings(n->values[i], what, 1, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int check_scalars(const struct yaml_node *n, const char *what, struct error *err)
+{
+	if (yaml_want_type(n, YAML_MAPPING, what, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n->count; i++)
+		if (yaml_want_type(n->values[i], YAML_SCALAR, n->keys[i]->text, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int check_named(const struct yaml_node *n, const struct schema_key *key, struct error *err)
+{
+	if (yaml_want_type(n, YAML_MAPPING, key->name, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n->count; i++)
+		if (schema_check(n->values[i], key->keys, n->keys[i]->text, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int check_secret(const struct yaml_node *n, const char *what, struct error *err)
+{
+	static const struct schema_key cmd_keys[] = {{"cmd", SCHEMA_ARGV, .is_required = true}, {0}};
+	const char *text;
+
+	return n->type == YAML_MAPPING ? schema_check(n, cmd_keys, what, err) : yaml_want_str(n, what, &text, err);
+}
+
+static int check_value(const struct yaml_node *n, const struct schema_key *key, struct error *err)
+{
+	const char *text;
+	int64_t number;
+
+	switch (key->type) {
+	case SCHEMA_STRING:
+	case SCHEMA_VALUE:
+		return yaml_want_str(n, key->name, &text, err);
+	case SCHEMA_SECRET:
+		return check_secret(n, key->name, err);
+	case SCHEMA_INT:
+		return yaml_want_int(n, key->name, key->min, key->max, &number, err);
+	case SCHEMA_DURATION:
+		return yaml_want_duration(n, key->name, &number, err);
+	case SCHEMA_STRINGS:
+		return check_strings(n, key->name, 0, err);
+	case SCHEMA_ARGV:
+		return check_strings(n, key->name, 1, err);
+	case SCHEMA_ARGVS:
+		return check_argvs(n, key->name, err);
+	case SCHEMA_SCALARS:
+		return check_scalars(n, key->name, err);
+	case SCHEMA_MAP:
+		return schema_check(n, key->keys, key->name, err);
+	case SCHEMA_NAMED:
+		return check_named(n, key, err);
+	}
+	return err_set(err, ERR_BUG, "type %d of key \"%s\" is not known", (int)key->type, key->name);
+}
+
+int schema_check(const struct yaml_node *map, const struct schema_key *keys, const char *what, struct error *err)
+{
+	const char *known[32];
+	size_t count = 0;
+
+	for (; keys[count].name; count++)
+		known[count] = keys[count].name;
+	known[count] = NULL;
+	if (yaml_want_type(map, YAML_MAPPING, what, err) < 0 || yaml_check_keys(map, known, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		const struct yaml_node *n = yaml_get(map, keys[i].name);
+
+		if (!n && keys[i].is_required)
+			return yaml_error(map, err, "%s has no key \"%s\"", what, keys[i].name);
+		if (n && check_value(n, &keys[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
