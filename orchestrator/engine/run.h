@@ -35,6 +35,9 @@ struct run_options {
 	bool is_dry_run;                      /* checks and expands everything, runs only kinds with runs_in_dry_run, writes no journal */
 	struct cancel *cancel;                /* signals */
 	struct event_sink *events;
+	/* A connection string without its password (malloc'd), for the journal and --dry-run.  NULL: connection strings are left out
+	 * there altogether, as secrets are. */
+	int (*redact_conninfo)(const char *in, char **ret, struct error *err);
 };
 
 enum run_status {

@@ -1,0 +1,13 @@
+/*
+ * Crash points: places where a test may end the process as a power cut would.
+ *
+ * HOLDFAST_CRASH_AT="journal:3" kills the process with SIGKILL at the third crash_point("journal") it comes to.  Without the
+ * variable a crash point costs one comparison.  Kinds in use: "journal" (a record is on stable storage), "write", "fsync",
+ * "rename".
+ */
+#ifndef BASE_CRASHPOINT_H
+#define BASE_CRASHPOINT_H
+
+void crash_point(const char *kind); /* any thread */
+
+#endif

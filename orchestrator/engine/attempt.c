@@ -1,0 +1,140 @@
+#include "orchestrator/engine/run_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "orchestrator/engine/retry.h"
+#include "orchestrator/engine/watchdog.h"
+
+bool run_is_cancelled(const struct run *run)
+{
+	return cancel_requested(run->o->cancel) != CANCEL_NONE;
+}
+
+/* "10m" rather than "10m00s" where the rest is nothing. */
+static char *span(int64_t ms, char *out)
+{
+	static const struct {
+		int64_t ms;
+		const char *unit;
+	} units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+
+	for (size_t i = 0; i < array_len(units); i++) {
+		if (ms % units[i].ms == 0) {
+			snprintf(out, CLOCK_TEXT_BYTES, "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
+			break;
+		}
+	}
+	return out;
+}
+
+/* What the watchdog ended has failed by standing still, whatever the step says of it. */
+static void explain_watchdog(const struct plan_step *step, enum cancel_reason reason, struct error *err)
+{
+	char text[CLOCK_TEXT_BYTES], *said cleanup(mem_freep) = NULL;
+
+	if (reason != CANCEL_DEADLINE && reason != CANCEL_STALLED)
+		return;
+	said = err->class == ERR_CANCELLED ? NULL : err->message ? mem_strdup(err->message) : NULL;
+	if (reason == CANCEL_DEADLINE)
+		err_set(err, ERR_RETRY, "step \"%s\" did not end within %s", step->id, span(step->deadline_ms, text));
+	else
+		err_set(err, ERR_RETRY, "step \"%s\" made no progress for %s", step->id, span(step->stall_ms, text));
+	if (said)
+		err_detail(err, "Its last words: %s", said);
+}
+
+static int check_guard(struct run *run, struct cancel *cancel, struct error *err)
+{
+	struct run_guard *g = run->o->guard;
+
+	return g && run->is_guard_held && g->check ? g->check(g->ctx, cancel, err) : 0;
+}
+
+static int call(struct run *run, const struct plan_step *step, enum step_verb verb, struct step_context *ctx, struct error *err)
+{
+	struct watchdog w cleanup(watchdog_stop) = {
+		.deadline_ms = step->deadline_ms, .stall_ms = step->stall_ms, .cancel = ctx->cancel, .progress = ctx->progress};
+	int (*const verbs[])(struct step_context *, struct error *) = {
+		[VERB_PROBE] = step->kind->probe,
+		[VERB_RUN] = step->kind->run,
+		[VERB_UNDO] = step->kind->undo,
+	};
+	int rc;
+
+	if (watchdog_start(&w, err) < 0 || check_guard(run, ctx->cancel, err) < 0)
+		return -1;
+	rc = verbs[verb](ctx, err);
+	watchdog_stop(&w);
+	if (rc < 0 && !err->message)
+		err_set(err, ERR_BUG, "step \"%s\" failed without saying why", step->id);
+	return rc;
+}
+
+static void reset_progress(struct progress *p)
+{
+	atomic_store(&p->bytes, 0);
+	atomic_store(&p->bytes_total, 0);
+	atomic_store(&p->rows, 0);
+	atomic_store(&p->items, 0);
+	atomic_store(&p->items_total, 0);
+	atomic_store(&p->phase, NULL);
+}
+
+int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, struct progress *progress, json_t **ret_outputs,
+	struct error *err)
+{
+	json_t *known cleanup(json_decrefpp) = state_outputs(&run->state), *params cleanup(json_decrefpp) = NULL;
+	json_t *outputs cleanup(json_decrefpp) = json_object(), *checkpoint cleanup(json_decrefpp) = NULL;
+	struct template_scope scope = run_scope(run, known);
+	const struct step_record *rec = state_step(&run->state, step->id);
+	struct cancel cancel cleanup(cancel_release) = {.fd = -1};
+	struct step_context ctx;
+	int rc;
+
+	if (cancel_init(&cancel, run->o->cancel, err) < 0)
+		return -1;
+	if (plan_expand(step, &scope, &params, NULL, err) < 0)
+		return -1;
+	checkpoint = rec && rec->checkpoint ? json_incref(rec->checkpoint) : NULL;
+	reset_progress(progress);
+	ctx = (struct step_context){.run_id = run->run_id, .run_dir = run->dir, .step_id = step->id,
+		.attempt = rec ? rec->attempts : 1, .is_dry_run = run->o->is_dry_run, .params = params, .checkpoint = checkpoint,
+		.outputs = outputs, .cancel = &cancel, .progress = progress, .events = run->o->events, .host = run->o->host, .run = run};
+	rc = call(run, step, verb, &ctx, err);
+	if (rc < 0) {
+		explain_watchdog(step, (enum cancel_reason)atomic_load(&cancel.reason), err);
+		secrets_scrub(run, err);
+		return -1;
+	}
+	if (ret_outputs)
+		*ret_outputs = take_ptr(outputs);
+	return rc;
+}
+
+int retry_wait(struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err)
+{
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+	const struct step_record *rec = state_step(&run->state, step->id);
+	uint64_t random = UINT64_MAX;
+	char text[CLOCK_TEXT_BYTES];
+	char *line cleanup(mem_freep) = NULL;
+	int64_t ms;
+
+	if (random_bytes(&random, sizeof(random), &ignored) < 0)
+		random = (uint64_t)clock_mono_us();
+	ms = retry_delay_ms(step->retry_delay_ms, failures, random);
+	line = mem_printf("%s; trying again in %s", why->message, duration_format(ms, text));
+	run_emit(run, (struct event){.kind = EVENT_STEP_RETRY, .text = line, .detail = why->detail, .hint = why->hint,
+			      .attempt = rec->attempts}, step);
+	return cancel_sleep(run->o->cancel, ms, err);
+}
+
+int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *err)
+{
+	if (ctx->is_dry_run)
+		return 0;
+	return run_record(ctx->run, json_pack("{s:s, s:s, s:O}", "type", "step.checkpoint", "step", ctx->step_id, "data", data), err);
+}

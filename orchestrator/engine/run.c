@@ -1,0 +1,356 @@
+/*
+ * Setting a run up and taking it down.  What runs between is loop.c and undo.c, for new and resumed runs alike.
+ *
+ * Order of a start: plan and parameters are checked, then the lock and the guard are taken, then the run's directory appears
+ * by one rename, whole with plan.yaml and the first record.  So a run that exists can be resumed, and a start that fails leaves
+ * nothing.  <state>/runs/.new-<stack> is the directory before its rename; a leftover goes with the stack's next start.
+ */
+#include "orchestrator/engine/run_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/crashpoint.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "orchestrator/engine/summary.h"
+
+/* --- what the other files of the run use --- */
+
+int run_record(struct run *run, json_t *record, struct error *err)
+{
+	json_t *owned cleanup(json_decrefpp) = record;
+	int rc;
+
+	if (!owned)
+		return err_set(err, ERR_FAILED, "journal record of run \"%s\" has text that is not valid UTF-8", run->run_id);
+	pthread_mutex_lock(&run->mutex);
+	if (run->is_journal_lost)
+		rc = err_set(err, ERR_IO, "journal \"%s\" could not be written before", run->journal.path);
+	else if ((rc = journal_append(&run->journal, owned, err)) < 0)
+		run->is_journal_lost = true;
+	else if ((rc = state_apply(&run->state, owned, err)) < 0)
+		err->class = ERR_BUG;
+	pthread_mutex_unlock(&run->mutex);
+	return rc;
+}
+
+struct template_scope run_scope(const struct run *run, const json_t *outputs)
+{
+	return (struct template_scope){.params = run->params, .outputs = outputs, .run_id = run->run_id};
+}
+
+void error_to_json(const struct error *err, json_t *record)
+{
+	json_object_set_new(record, "class", json_string(err_class_name(err->class)));
+	json_object_set_new(record, "message", json_string(err->message ? err->message : "unknown error"));
+	if (err->sqlstate[0])
+		json_object_set_new(record, "sqlstate", json_string(err->sqlstate));
+	if (err->detail)
+		json_object_set_new(record, "detail", json_string(err->detail));
+	if (err->hint)
+		json_object_set_new(record, "hint", json_string(err->hint));
+}
+
+void error_from_json(const json_t *record, struct error *err)
+{
+	const char *name = json_get_str(record, "class", "failed");
+	enum err_class class = ERR_FAILED;
+
+	for (int i = ERR_NONE; i <= ERR_BUG; i++) {
+		if (strcmp(err_class_name((enum err_class)i), name) == 0)
+			class = (enum err_class)i;
+	}
+	err_set(err, class, "%s", json_get_str(record, "message", "unknown error"));
+	if (json_get_str(record, "detail", NULL))
+		err_detail(err, "%s", json_get_str(record, "detail", ""));
+	if (json_get_str(record, "hint", NULL))
+		err_hint(err, "%s", json_get_str(record, "hint", ""));
+}
+
+void run_emit(struct run *run, struct event ev, const struct plan_step *step)
+{
+	ev.run_id = run->run_id;
+	if (step) {
+		ev.step = step->id;
+		ev.uses = step->kind->name;
+	}
+	event_emit(run->o->events, &ev);
+}
+
+/* --- life --- */
+
+static void run_init(struct run *run, const struct run_options *o)
+{
+	*run = (struct run){.o = o, .journal = JOURNAL_INIT, .lock = RUN_LOCK_INIT, .started_mono_ms = clock_mono_ms()};
+	pthread_mutex_init(&run->mutex, NULL);
+}
+
+static void run_release(struct run *run)
+{
+	if (run->is_guard_held && run->o->guard->release)
+		run->o->guard->release(run->o->guard->ctx);
+	journal_close(&run->journal);
+	lock_release(&run->lock);
+	state_release(&run->state);
+	json_decref(run->params);
+	plan_release(&run->plan);
+	pthread_mutex_destroy(&run->mutex);
+	free(run->run_id);
+	free(run->dir);
+}
+
+static int take_guard(struct run *run, struct error *err)
+{
+	struct run_guard *g = run->o->guard;
+
+	if (g && g->acquire(g->ctx, run->o->lock_timeout_ms, run->o->cancel, err) < 0)
+		return -1;
+	run->is_guard_held = g != NULL;
+	return 0;
+}
+
+static int take_lock(struct run *run, const char *stack, struct error *err)
+{
+	return lock_acquire(run->o->state_dir, stack, run->run_id, run->o->lock_timeout_ms, run->o->cancel, &run->lock, err);
+}
+
+/* Every step's parameters, as far as they follow from the plan's: what is wrong with them is told before anything runs. */
+static int check_steps(const struct run *run, struct error *err)
+{
+	struct template_scope scope = run_scope(run, NULL);
+
+	scope.is_all_unknown = true;
+	for (size_t i = 0; i < run->plan.steps_count; i++) {
+		json_t *params cleanup(json_decrefpp) = NULL;
+
+		if (plan_when(&run->plan.steps[i], &scope) == TEMPLATE_ABSENT)
+			continue;
+		if (plan_expand(&run->plan.steps[i], &scope, &params, NULL, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static const char *plan_label(const struct run_options *o)
+{
+	return o->plan_name ? o->plan_name : "plan";
+}
+
+/* 20261120T031500Z-backup-1f2e */
+static int make_run_id(struct run *run, struct error *err)
+{
+	char at[CLOCK_TEXT_BYTES];
+	uint8_t random[2];
+
+	if (random_bytes(random, sizeof(random), err) < 0)
+		return -1;
+	run->run_id = mem_printf("%s-%s-%02x%02x", clock_format_compact(clock_utc_ms(), at), run->plan.name, random[0], random[1]);
+	return 0;
+}
+
+static int prepare_start(struct run *run, struct error *err)
+{
+	if (plan_load(&run->plan, plan_label(run->o), run->o->plan_text, run->o->kinds, err) < 0 ||
+		plan_parameters(&run->plan, run->o->parameters, &run->params, err) < 0 || make_run_id(run, err) < 0)
+		return -1;
+	return check_steps(run, err);
+}
+
+static json_t *steps_json(const struct plan *plan)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < plan->steps_count; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "id", plan->steps[i].id, "uses", plan->steps[i].kind->name));
+	return list;
+}
+
+static int created_record(struct run *run, json_t **ret, struct error *err)
+{
+	json_t *params, *omitted, *redacted;
+
+	if (secrets_journaled(run, &params, &omitted, &redacted, err) < 0)
+		return -1;
+	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "type", "run.created", "format", JOURNAL_FORMAT, "run",
+		run->run_id, "stack", run->o->stack, "plan", run->plan.name, "plan_sha256", run->plan.sha256, "parameters", params, "omitted",
+		omitted, "redacted", redacted, "steps", steps_json(&run->plan));
+	return *ret ? 0 : err_set(err, ERR_CONFIG, "stack name \"%s\" is not valid UTF-8", run->o->stack);
+}
+
+static int fill_directory(struct run *run, const char *dir, struct error *err)
+{
+	char *plan_path cleanup(mem_freep) = io_path_join(dir, "plan.yaml"), *journal_path cleanup(mem_freep) = io_path_join(dir, "journal");
+	json_t *record cleanup(json_decrefpp) = NULL;
+
+	if (io_remove_tree(dir, err) < 0 || io_make_dirs(dir, err) < 0 || created_record(run, &record, err) < 0)
+		return -1;
+	if (io_replace_file(plan_path, run->o->plan_text, strlen(run->o->plan_text), 0600, err) < 0 ||
+		journal_create(&run->journal, journal_path, record, err) < 0)
+		return -1;
+	return state_apply(&run->state, record, err);
+}
+
+static int create_files(struct run *run, struct error *err)
+{
+	char *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
+	char *name cleanup(mem_freep) = mem_printf(".new-%s", run->o->stack), *fresh cleanup(mem_freep) = io_path_join(runs, name);
+	char *journal_path cleanup(mem_freep) = NULL;
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+
+	run->dir = io_path_join(runs, run->run_id);
+	if (io_make_dirs(runs, err) < 0)
+		return -1;
+	if (fill_directory(run, fresh, err) < 0 || (rename(fresh, run->dir) < 0 && err_sys(err, "could not create run directory \"%s\"", run->dir))) {
+		err_context(err, "could not start run \"%s\"", run->run_id);
+		if (io_remove_tree(fresh, &ignored) < 0)
+			err_detail(err, "Directory \"%s\" is left over.", fresh);
+		return -1;
+	}
+	journal_path = io_path_join(run->dir, "journal");
+	journal_moved(&run->journal, journal_path);
+	if (io_sync_dir(runs, err) < 0)
+		return -1;
+	crash_point("journal");
+	return 0;
+}
+
+static void close_run(struct run *run, struct run_result *ret)
+{
+	ret->outputs = state_outputs(&run->state);
+	ret->elapsed_ms = clock_mono_ms() - run->started_mono_ms;
+	run_emit(run, (struct event){.kind = EVENT_RUN_FINISHED, .text = ret->error.message, .detail = ret->error.detail,
+			      .hint = ret->error.hint, .elapsed_ms = ret->elapsed_ms}, NULL);
+}
+
+int run_start(const struct run_options *options, struct run_result *ret, struct error *err)
+{
+	struct run run cleanup(run_release);
+
+	memset(ret, 0, sizeof(*ret));
+	run_init(&run, options);
+	if (prepare_start(&run, err) < 0)
+		return -1;
+	ret->run_id = mem_strdup(run.run_id);
+	if (options->is_dry_run)
+		return run_dry(&run, ret, err);
+	if (take_lock(&run, options->stack, err) < 0 || take_guard(&run, err) < 0 || create_files(&run, err) < 0)
+		return -1;
+	run_emit(&run, (struct event){.kind = EVENT_RUN_STARTED, .text = run.plan.about}, NULL);
+	run_forward(&run, ret);
+	close_run(&run, ret);
+	return 0;
+}
+
+/* --- resuming --- */
+
+/* The plan that was started is the plan that goes on. */
+static int load_own_plan(struct run *run, struct buf *text, struct error *err)
+{
+	char *path cleanup(mem_freep) = io_path_join(run->dir, "plan.yaml");
+	uint8_t sum[SHA256_BYTES];
+	char hex[SHA256_HEX_BYTES];
+	int rc = io_read_file(path, text, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return err_set(err, ERR_CORRUPT, "plan \"%s\" of run \"%s\" is missing", path, run->run_id);
+	sha256_of(text->data, text->len, sum);
+	if (strcmp(hex_encode(sum, sizeof(sum), hex), run->state.plan_sha256) != 0) {
+		err_set(err, ERR_CORRUPT, "plan \"%s\" is not the one run \"%s\" was started with", path, run->run_id);
+		return err_detail(err, "Its SHA-256 is %s, the journal has %s. Nothing was changed.", hex, run->state.plan_sha256);
+	}
+	return plan_load(&run->plan, path, buf_str(text), run->o->kinds, err);
+}
+
+/* Under the lock: the journal as it is now. */
+static int open_journal(struct run *run, struct error *err)
+{
+	char *path cleanup(mem_freep) = io_path_join(run->dir, "journal");
+
+	state_release(&run->state);
+	if (journal_open(&run->journal, path, state_apply, &run->state, err) < 0)
+		return -1;
+	if (!state_is_closed(&run->state))
+		return 0;
+	err_set(err, ERR_CONFIG, "run \"%s\" has ended: %s", run->run_id, run_phase_name(run->state.phase));
+	return err_hint(err, "There is nothing left to continue.");
+}
+
+static int prepare_resume(struct run *run, const char *run_id, struct buf *text, struct error *err)
+{
+	char *stack cleanup(mem_freep) = NULL, *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
+	char *path cleanup(mem_freep) = NULL;
+	json_t *given cleanup(json_decrefpp) = NULL;
+
+	if (summary_check_id(run->o->state_dir, run_id, err) < 0)
+		return -1;
+	run->run_id = mem_strdup(run_id);
+	run->dir = io_path_join(runs, run_id);
+	path = io_path_join(run->dir, "journal");
+	if (journal_read(path, state_apply, &run->state, err) < 0) /* for the stack's name: the lock comes first */
+		return -1;
+	stack = mem_strdup(run->state.stack);
+	if (take_lock(run, stack, err) < 0 || open_journal(run, err) < 0 || load_own_plan(run, text, err) < 0 || secrets_merge(run, &given, err) < 0 ||
+		plan_parameters(&run->plan, given, &run->params, err) < 0 || check_steps(run, err) < 0)
+		return -1;
+	return 0;
+}
+
+static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struct error *err)
+{
+	struct error why cleanup(err_clear) = ERROR_INIT;
+
+	if (take_guard(run, err) < 0 ||
+		run_record(run, json_pack("{s:s, s:i}", "type", "run.resumed", "pid", (int)getpid()), err) < 0)
+		return -1;
+	if (is_abandon && run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "abandon"), err) < 0)
+		return -1;
+	run_emit(run, (struct event){.kind = EVENT_RUN_STARTED, .text = run->plan.about}, NULL);
+	if (run->state.failure)
+		error_from_json(run->state.failure, &why);
+	if (run->state.is_undoing)
+		run_backward(run, ret, &why);
+	else
+		run_forward(run, ret);
+	close_run(run, ret);
+	return 0;
+}
+
+static int resume(const struct run_options *options, const char *run_id, bool is_abandon, struct run_result *ret, struct error *err)
+{
+	struct buf text cleanup(buf_release) = {0};
+	struct run run cleanup(run_release);
+
+	memset(ret, 0, sizeof(*ret));
+	run_init(&run, options);
+	if (options->is_dry_run)
+		return err_set(err, ERR_CONFIG, "run \"%s\" was started already: it cannot be resumed or abandoned on trial", run_id);
+	if (prepare_resume(&run, run_id, &text, err) < 0)
+		return -1;
+	ret->run_id = mem_strdup(run_id);
+	return go_on(&run, is_abandon, ret, err);
+}
+
+int run_resume(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err)
+{
+	return resume(options, run_id, false, ret, err);
+}
+
+int run_abandon(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err)
+{
+	return resume(options, run_id, true, ret, err);
+}
+
+void run_result_release(struct run_result *r)
+{
+	free(r->run_id);
+	free(r->failed_step);
+	json_decref(r->outputs);
+	json_decref(r->dry_run);
+	err_clear(&r->error);
+	memset(r, 0, sizeof(*r));
+}

@@ -1,0 +1,82 @@
+/*
+ * The run, as the files of the engine that make it up share it: run.c sets it up, loop.c goes forward, undo.c goes back,
+ * attempt.c calls a step kind, secrets.c keeps what must not be written out.
+ */
+#ifndef ENGINE_RUN_INTERNAL_H
+#define ENGINE_RUN_INTERNAL_H
+
+#include <pthread.h>
+#include "orchestrator/engine/journal.h"
+#include "orchestrator/engine/lock.h"
+#include "orchestrator/engine/plan.h"
+#include "orchestrator/engine/run.h"
+#include "orchestrator/engine/state.h"
+
+struct run {
+	const struct run_options *o;
+	struct plan plan;
+	struct run_state state; /* = what the journal says */
+	struct journal journal;
+	struct run_lock lock;
+	bool is_guard_held;
+	bool is_journal_lost;   /* an append failed: no further effect */
+	char *run_id, *dir;
+	json_t *params;         /* typed, secrets included */
+	pthread_mutex_t mutex;  /* journal and state: threads of a step may write checkpoints */
+	int64_t started_mono_ms;
+};
+
+/* --- run.c --- */
+
+/* Appends ${record} (taken over) and applies it to the state.  After a failure every later call fails too. */
+int run_record(struct run *run, json_t *record, struct error *err) must_check;
+struct template_scope run_scope(const struct run *run, const json_t *outputs);
+/* Class, message, detail and hint of ${err} into ${record}, and back. */
+void error_to_json(const struct error *err, json_t *record);
+void error_from_json(const json_t *record, struct error *err);
+void run_emit(struct run *run, struct event ev, const struct plan_step *step);
+
+/* --- attempt.c --- */
+
+enum step_verb { VERB_PROBE, VERB_RUN, VERB_UNDO };
+
+/*
+ * Calls one function of the step's kind, watched.  Returns what it returned; ${ret_outputs} (may be NULL): a new reference.
+ * A deadline or stall comes back as ERR_RETRY.
+ */
+int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, struct progress *progress, json_t **ret_outputs,
+	struct error *err) must_check;
+bool run_is_cancelled(const struct run *run); /* by signal, from outside */
+/* Waits before the next attempt after ${failures}.  ERR_CANCELLED. */
+int retry_wait(struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err) must_check;
+
+/* --- loop.c --- */
+
+/* Goes forward to the end of the plan, or back.  ret->status and ret->error say how it ended. */
+void run_forward(struct run *run, struct run_result *ret);
+/* Ends the run by a signal. */
+void run_interrupt(struct run *run, const char *step, struct run_result *ret, struct error *why);
+
+/* --- undo.c --- */
+
+/* Undoes what may be undone and ends the run.  ${why} (taken over) is what led here. */
+void run_backward(struct run *run, struct run_result *ret, struct error *why);
+
+/* --- dry.c --- */
+
+int run_dry(struct run *run, struct run_result *ret, struct error *err) must_check;
+
+/* --- secrets.c --- */
+
+/* The parameters as the journal may keep them; the names of those left out, and of those that lost a password. */
+int secrets_journaled(const struct run *run, json_t **ret_params, json_t **ret_omitted, json_t **ret_redacted, struct error *err)
+	must_check;
+/* The parameters of a resumed run: the journaled ones, completed from the options. */
+int secrets_merge(const struct run *run, json_t **ret, struct error *err) must_check;
+/* A step's parameters as they may be shown. */
+int secrets_shown(const struct run *run, const struct plan_step *step, const json_t *params, json_t **ret, struct error *err)
+	must_check;
+/* Takes secret values out of the error's texts: a server may quote what it was sent. */
+void secrets_scrub(const struct run *run, struct error *err);
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * The state of a run: what its journal says, and nothing else.
+ *
+ * There is one way to change it: state_apply() of a record, which reading a journal and appending to one both go through.  So
+ * what a running process believes is what a later one will read.
+ *
+ * Invariants (a record that would break one is ERR_CORRUPT):
+ *  1. run.created is the first record and the only one of its type; it lists all steps in plan order.
+ *  2. Nothing follows run.finished but run.resumed, or run.undoing where it was no "done", "rolled_back" or "abandoned".
+ *  3. At most one step is in flight (IN_FLIGHT): a step.started is followed by step.done, step.failed or step.undone of that step
+ *     before another step starts.
+ *  4. Attempts of a step count up by one, over all starts of the run.
+ *  5. has_effect is set by step.started and cleared by step.undone alone: a step without it has changed nothing.
+ *  6. After run.undoing no step starts until a run.resumed that follows a run.finished "failed".
+ */
+#ifndef ENGINE_STATE_H
+#define ENGINE_STATE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/error.h"
+
+#define JOURNAL_FORMAT "holdfast-journal/1"
+
+enum step_state { STEP_PENDING, STEP_IN_FLIGHT, STEP_DONE, STEP_FAILED, STEP_SKIPPED, STEP_UNDONE };
+
+struct step_record {
+	const char *id, *uses; /* borrowed from run_state.created */
+	enum step_state state;
+	int attempts;
+	bool has_effect;       /* was started since it was last undone */
+	bool is_passed_over;   /* failed, and the plan says to go on without it */
+	json_t *outputs;       /* of step.done, else NULL */
+	json_t *checkpoint;    /* or NULL */
+	int64_t started_at_ms, ended_at_ms; /* first start, last end; 0: none */
+};
+
+enum run_phase {
+	PHASE_RUNNING,     /* no end was written: running, or killed */
+	PHASE_INTERRUPTED,
+	PHASE_FAILED,
+	PHASE_STUCK,
+	PHASE_DONE,
+	PHASE_ROLLED_BACK,
+	PHASE_ABANDONED,
+};
+
+struct run_state {
+	json_t *created;  /* the first record; the strings below are borrowed from it */
+	const char *run_id, *stack, *plan, *plan_sha256;
+	json_t *parameters, *omitted, *redacted;
+	struct step_record *steps;
+	size_t steps_count;
+	enum run_phase phase;
+	bool is_undoing;      /* the way is back, not forward */
+	bool is_abandoned;    /* … because it was asked for */
+	json_t *failure;      /* the step.failed that was not to be retried and still stands; NULL: none */
+	json_t *ending;       /* the run.finished or run.interrupted that ended the last start; NULL: none */
+	int64_t started_at_ms, ended_at_ms;
+};
+
+/* ${ctx} is a struct run_state, zeroed before the first record: a journal_visit. */
+int state_apply(void *ctx, const json_t *record, struct error *err) must_check;
+void state_release(struct run_state *s); /* for cleanup too */
+
+struct step_record *state_step(struct run_state *s, const char *id); /* NULL: none */
+/* step id → outputs of the steps that are done; a new reference. */
+json_t *state_outputs(const struct run_state *s);
+bool state_is_closed(const struct run_state *s); /* done, rolled back, abandoned: nothing may follow */
+const char *step_state_name(enum step_state state);
+const char *run_phase_name(enum run_phase phase); /* NULL for PHASE_RUNNING */
+
+#endif

@@ -1,0 +1,210 @@
+/*
+ * The way back: every step that was started and not undone since, last first, down to the last point of no return that is done.
+ * run.undoing is journaled before the first undo and step.undone after each, so that a killed rollback goes on where it was.
+ */
+#include "orchestrator/engine/run_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/buf.h"
+#include "base/json.h"
+#include "orchestrator/engine/retry.h"
+
+enum outcome { WENT_ON, INTERRUPTED, FAILED };
+
+static int record_failed(struct run *run, const struct plan_step *step, bool will_retry, const struct error *why, struct error *err)
+{
+	json_t *r = json_pack("{s:s, s:s, s:i, s:s, s:b}", "type", "step.failed", "step", step->id, "attempt",
+		state_step(&run->state, step->id)->attempts, "during", "undo", "will_retry", will_retry);
+
+	error_to_json(why, r);
+	return run_record(run, r, err);
+}
+
+/* Calls ${verb} until it answers, is not worth another attempt, or is told to stop.  ${ret_rc}: its answer. */
+static enum outcome ask(struct run *run, const struct plan_step *step, enum step_verb verb, int *ret_rc, json_t **ret_outputs,
+	struct error *err)
+{
+	struct progress progress = {0};
+
+	for (int failures = 1;; failures++) {
+		struct error cannot cleanup(err_clear) = ERROR_INIT;
+		bool will_retry;
+		int rc = attempt(run, step, verb, &progress, ret_outputs, err);
+
+		if (rc >= 0) {
+			*ret_rc = rc;
+			return WENT_ON;
+		}
+		if (run_is_cancelled(run))
+			return INTERRUPTED;
+		will_retry = retry_is_worth(err->class) && failures <= step->retries;
+		if (record_failed(run, step, will_retry, err, &cannot) < 0) {
+			err_move(err, &cannot);
+			return FAILED;
+		}
+		if (!will_retry)
+			return FAILED;
+		if (retry_wait(run, step, failures, err, &cannot) < 0)
+			return INTERRUPTED;
+		err_clear(err);
+	}
+}
+
+static enum outcome undo_step(struct run *run, const struct plan_step *step, struct error *err)
+{
+	enum outcome out = WENT_ON;
+	int rc;
+
+	if (step->kind->undo)
+		out = ask(run, step, VERB_UNDO, &rc, NULL, err);
+	if (out == WENT_ON && run_record(run, json_pack("{s:s, s:s}", "type", "step.undone", "step", step->id), err) < 0)
+		out = FAILED;
+	if (out == WENT_ON)
+		run_emit(run, (struct event){.kind = EVENT_STEP_UNDONE}, step);
+	return out;
+}
+
+/* A point of no return that was in flight: the world knows whether it was passed. */
+static enum outcome settle(struct run *run, const struct plan_step *step, struct error *err)
+{
+	struct step_record *rec = state_step(&run->state, step->id);
+	json_t *outputs cleanup(json_decrefpp) = NULL;
+	enum outcome out;
+	int rc = 0;
+
+	if (!step->kind->is_point_of_no_return || !rec->has_effect || rec->state == STEP_DONE || !step->kind->probe)
+		return WENT_ON;
+	out = ask(run, step, VERB_PROBE, &rc, &outputs, err);
+	if (out != WENT_ON || rc == 0)
+		return out;
+	rc = run_record(run, json_pack("{s:s, s:s, s:O, s:b}", "type", "step.done", "step", step->id, "outputs", outputs, "found", 1), err);
+	return rc < 0 ? FAILED : WENT_ON;
+}
+
+static bool is_passed(const struct run *run, const struct plan_step *step)
+{
+	const struct step_record *rec = state_step((struct run_state *)(uintptr_t)&run->state, step->id);
+
+	if (!step->kind->is_point_of_no_return || !rec->has_effect)
+		return false;
+	return rec->state == STEP_DONE || !step->kind->probe; /* one that cannot tell counts as passed */
+}
+
+/* ${ret_wall}: the step nothing before which may be undone, or NULL; ${ret_at}: the step where it stopped. */
+static enum outcome undo_all(struct run *run, const struct plan_step **ret_wall, const struct plan_step **ret_at, struct error *err)
+{
+	for (size_t i = run->plan.steps_count; i-- > 0;) {
+		const struct plan_step *step = &run->plan.steps[i];
+		enum outcome out;
+
+		*ret_at = step;
+		if (!state_step(&run->state, step->id)->has_effect)
+			continue;
+		if (run_is_cancelled(run))
+			return INTERRUPTED;
+		out = settle(run, step, err);
+		if (out != WENT_ON)
+			return out;
+		if (is_passed(run, step)) {
+			*ret_wall = step;
+			return WENT_ON;
+		}
+		out = undo_step(run, step, err);
+		if (out != WENT_ON)
+			return out;
+	}
+	return WENT_ON;
+}
+
+/* What state every step is in, for a person who has to go on by hand. */
+static char *spell_states(const struct run *run, const struct plan_step *at)
+{
+	struct buf out cleanup(buf_release) = {0};
+
+	for (size_t i = 0; i < run->state.steps_count; i++) {
+		const struct step_record *rec = &run->state.steps[i];
+		const char *what = step_state_name(rec->state);
+
+		if (strcmp(rec->id, at->id) == 0)
+			what = "could not be undone";
+		else if (rec->state == STEP_DONE)
+			what = "done, not undone";
+		else if (rec->has_effect)
+			what = "begun, not undone";
+		buf_printf(&out, "%sstep \"%s\" (%s): %s", i ? "; " : "", rec->id, rec->uses, what);
+	}
+	return buf_take(&out);
+}
+
+static void stuck(struct run *run, const struct plan_step *at, struct run_result *ret, struct error *why)
+{
+	struct error cannot cleanup(err_clear) = ERROR_INIT;
+	char *states cleanup(mem_freep) = spell_states(run, at), *said = why->detail;
+	json_t *r;
+
+	err_context(why, "could not undo step \"%s\" of run \"%s\"", at->id, run->run_id);
+	why->detail = said ? mem_printf("%s\nState: %s.", said, states) : mem_printf("State: %s.", states);
+	free(said);
+	err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to go on undoing.", run->run_id);
+	ret->status = RUN_STUCK;
+	free(ret->failed_step);
+	ret->failed_step = mem_strdup(at->id);
+	r = json_pack("{s:s, s:s, s:s}", "type", "run.finished", "status", "stuck", "step", at->id);
+	error_to_json(why, r);
+	if (run_record(run, r, &cannot) < 0)
+		err_context(why, "%s", cannot.message);
+	err_move(&ret->error, why);
+}
+
+/* Everything that may be undone is.  ${wall}: a point of no return was in the way. */
+static void end(struct run *run, const struct plan_step *wall, struct run_result *ret, struct error *why)
+{
+	bool is_abandoned = run->state.is_abandoned;
+	const char *status = is_abandoned ? "abandoned" : wall ? "failed" : "rolled_back";
+	struct error cannot cleanup(err_clear) = ERROR_INIT;
+	json_t *r = json_pack("{s:s, s:s}", "type", "run.finished", "status", status);
+
+	ret->status = wall ? RUN_FAILED : RUN_ROLLED_BACK;
+	if (wall && is_abandoned) {
+		err_set(why, ERR_REFUSED, "run \"%s\" is closed, but not undone before step \"%s\"", run->run_id, wall->id);
+		err_detail(why, "Step \"%s\" is a point of no return: it and the steps before it stay done.", wall->id);
+	} else if (wall) {
+		err_detail(why, "Step \"%s\" is a point of no return: it and the steps before it stay done.", wall->id);
+		err_hint(why, "The way is forward: when the cause is mended, run \"holdfast resume %s\".", run->run_id);
+	}
+	if (ret->failed_step)
+		json_object_set_new(r, "step", json_string(ret->failed_step));
+	if (why->message)
+		error_to_json(why, r);
+	if (run_record(run, r, &cannot) < 0) {
+		ret->status = RUN_STUCK;
+		if (why->message)
+			err_context(why, "%s", cannot.message);
+		else
+			err_move(why, &cannot);
+	}
+	err_move(&ret->error, why);
+}
+
+static int begin(struct run *run, struct error *err)
+{
+	return run->state.is_undoing ? 0 : run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "failure"), err);
+}
+
+void run_backward(struct run *run, struct run_result *ret, struct error *why)
+{
+	const struct plan_step *wall = NULL, *at = &run->plan.steps[0];
+	const char *failed = json_get_str(run->state.failure, "step", NULL);
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	enum outcome out;
+
+	ret->failed_step = failed ? mem_strdup(failed) : NULL;
+	out = begin(run, &err) < 0 ? FAILED : undo_all(run, &wall, &at, &err);
+	if (out == WENT_ON)
+		end(run, wall, ret, why);
+	else if (out == INTERRUPTED)
+		run_interrupt(run, at->id, ret, &err);
+	else
+		stuck(run, at, ret, &err);
+}
