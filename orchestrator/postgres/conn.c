@@ -34,21 +34,18 @@ static const struct {
 	const char *prefix;
 	enum err_class class;
 } sqlstate_classes[] = {
-	{"08", ERR_RETRY},        /* connection exceptions */
-	{"57P0", ERR_RETRY},      /* the server is going down, coming up, or ended the session */
-	{"57014", ERR_RETRY},     /* cancelled by somebody else or by a timeout; see class_of_sqlstate() */
-	{"53300", ERR_RETRY},     /* too many connections */
-	{"25P03", ERR_RETRY},     /* idle in transaction, or the transaction, for too long */
-	{"25P04", ERR_RETRY},
-	{"40001", ERR_RETRY},     /* serialization failure; on a standby: conflict with recovery */
-	{"40P01", ERR_RETRY},     /* deadlock */
-	{"55P03", ERR_RETRY},     /* lock not available */
-	{"72000", ERR_RETRY},     /* snapshot too old */
-	{"28", ERR_DENIED},
-	{"42501", ERR_DENIED},
-	{"53100", ERR_FULL},      /* disk full */
-	{"XX001", ERR_CORRUPT},   /* data corrupted */
-	{"XX002", ERR_CORRUPT},   /* index corrupted */
+	{"08", ERR_RETRY},                          /* connection exceptions */
+	{"57P0", ERR_RETRY},                        /* the server is going down, coming up, or ended the session */
+	{"57014", ERR_RETRY},                       /* cancelled by somebody else or by a timeout; see class_of_sqlstate() */
+	{"53300", ERR_RETRY},                       /* too many connections */
+	{"25P03", ERR_RETRY},                       /* idle in transaction, or the transaction, for too long */
+	{"25P04", ERR_RETRY}, {"40001", ERR_RETRY}, /* serialization failure; on a standby: conflict with recovery */
+	{"40P01", ERR_RETRY},                       /* deadlock */
+	{"55P03", ERR_RETRY},                       /* lock not available */
+	{"72000", ERR_RETRY},                       /* snapshot too old */
+	{"28", ERR_DENIED}, {"42501", ERR_DENIED}, {"53100", ERR_FULL}, /* disk full */
+	{"XX001", ERR_CORRUPT},                                         /* data corrupted */
+	{"XX002", ERR_CORRUPT},                                         /* index corrupted */
 };
 
 static enum err_class class_of_sqlstate(const struct pg *pg, const char *sqlstate)
@@ -87,8 +84,11 @@ int pg_error(struct pg *pg, const PGresult *res, struct error *err, const char *
 		reason = res && *PQresultErrorMessage(res) ? PQresultErrorMessage(res) : PQerrorMessage(pg->conn);
 	if (!detail && res)
 		detail = PQresultErrorField(res, PG_DIAG_CONTEXT);
-	err_set(err, sqlstate ? class_of_sqlstate(pg, sqlstate) : is_lost ? ERR_RETRY : ERR_FAILED, "%s: %.*s", text,
-		(int)first_line(reason), reason);
+	err_set(err,
+		sqlstate          ? class_of_sqlstate(pg, sqlstate)
+			: is_lost ? ERR_RETRY
+				  : ERR_FAILED,
+		"%s: %.*s", text, (int)first_line(reason), reason);
 	free(text);
 	if (sqlstate)
 		memcpy(err->sqlstate, sqlstate, strnlen(sqlstate, sizeof(err->sqlstate) - 1));
@@ -178,15 +178,16 @@ static int wait_connected(struct pg *pg, int64_t timeout_ms, struct error *err)
 
 		if (want == PGRES_POLLING_FAILED || PQstatus(pg->conn) == CONNECTION_BAD)
 			return connect_error(pg, err);
-		ready = cancel_poll(pg->cancel, PQsocket(pg->conn), want == PGRES_POLLING_READING ? POLLIN : POLLOUT, left > 0 ? left : 0,
-			err);
+		ready = cancel_poll(pg->cancel, PQsocket(pg->conn), want == PGRES_POLLING_READING ? POLLIN : POLLOUT,
+			left > 0 ? left : 0, err);
 		if (ready < 0)
 			return -1;
 		if (ready == 0) {
 			struct buf place cleanup(buf_release) = {0};
 
 			put_place(&place, pg->conn);
-			return err_set(err, ERR_RETRY, "%s: no answer within %lld s", buf_str(&place), (long long)(timeout_ms / 1000));
+			return err_set(
+				err, ERR_RETRY, "%s: no answer within %lld s", buf_str(&place), (long long)(timeout_ms / 1000));
 		}
 		want = PQconnectPoll(pg->conn);
 	}
@@ -474,11 +475,11 @@ static const struct {
 	{"timezone", "UTC", 0},
 	{"extra_float_digits", "3", 0},
 	{"bytea_output", "hex", 0},
-	{"lc_monetary", "C", 0},                 /* type money */
+	{"lc_monetary", "C", 0}, /* type money */
 	{"array_nulls", "on", 0},
 	{"xmloption", "content", 0},
 	{"xmlbinary", "base64", 0},
-	{"search_path", "", 0},                  /* regclass and its like */
+	{"search_path", "", 0}, /* regclass and its like */
 	{"quote_all_identifiers", "off", 0},
 	{"standard_conforming_strings", "on", 0},
 	{"row_security", "off", 0},

@@ -21,18 +21,18 @@
 struct pg {
 	PGconn *conn;
 	struct cancel *cancel;
-	char *what;            /* "dump worker 2" */
-	int server_version;    /* 150020 */
+	char *what;         /* "dump worker 2" */
+	int server_version; /* 150020 */
 	int backend_pid;
 };
 
 struct pg_options {
-	const char *conninfo;    /* keyword/value or URI; PG* variables fill what it leaves out */
-	const char *database;    /* instead of the conninfo's; NULL: as there */
-	const char *what;        /* for application_name and messages */
+	const char *conninfo; /* keyword/value or URI; PG* variables fill what it leaves out */
+	const char *database; /* instead of the conninfo's; NULL: as there */
+	const char *what;     /* for application_name and messages */
 	struct cancel *cancel;
 	int64_t connect_timeout_ms; /* 0: 10 s */
-	bool is_pinned;          /* pg_pin_text() at once */
+	bool is_pinned;             /* pg_pin_text() at once */
 };
 
 /* Messages name host, port, database and user, never the password. */
@@ -48,7 +48,8 @@ void pg_clearp(PGresult **res); /* for cleanup */
 int pg_exec(struct pg *pg, const char *sql, PGresult **ret, struct error *err) must_check;
 int pg_execf(struct pg *pg, struct error *err, const char *fmt, ...) printf_like(3, 4) must_check;
 /* One statement with text parameters. */
-int pg_query(struct pg *pg, const char *sql, int nparams, const char *const *params, PGresult **ret, struct error *err) must_check;
+int pg_query(
+	struct pg *pg, const char *sql, int nparams, const char *const *params, PGresult **ret, struct error *err) must_check;
 /* One value: 1 there, 0 no row or NULL, -1.  malloc'd. */
 int pg_value(struct pg *pg, const char *sql, char **ret, struct error *err) must_check;
 
@@ -76,6 +77,9 @@ char *pg_ident(const char *name);
 char *pg_qualified(const char *schema, const char *name);
 char *pg_literal(const char *text); /* E'' form where it has backslashes: right whatever standard_conforming_strings */
 
+/* "name=value" of pg_db_role_setting as what follows SET: "search_path" TO 'app', 'public'.  malloc'd. */
+char *pg_setting_sql(const char *setting);
+
 /* The conninfo without its password (and passwords of services); for journals and messages.  malloc'd; fails with ERR_CONFIG. */
 int pg_conninfo_redact(const char *conninfo, char **ret, struct error *err) must_check;
 /* The same conninfo with other settings put over it: NULL-terminated keyword, value, keyword, value …; malloc'd. */
@@ -99,8 +103,9 @@ int pg_refuse_pooler(const char *conninfo, struct cancel *cancel, struct event_s
  * name, since when). */
 struct pg_lock;
 int pg_lock_acquire(const char *conninfo, const char *stack, int64_t timeout_ms, struct cancel *cancel, struct pg_lock **ret,
-		    struct error *err) must_check;
-int pg_lock_check(struct pg_lock *l, struct cancel *cancel, struct error *err) must_check; /* takes it again when the connection was lost */
+	struct error *err) must_check;
+int pg_lock_check(
+	struct pg_lock *l, struct cancel *cancel, struct error *err) must_check; /* takes it again when the connection was lost */
 void pg_lock_release(struct pg_lock *l);
 
 #endif

@@ -92,7 +92,8 @@ static int parse(const char *conninfo, PQconninfoOption **ret, struct error *err
 		/* libpq quotes what it could not read, and that may be a password written in the wrong place. */
 		PQfreemem(message);
 		err_set(err, ERR_CONFIG, "connection string is not valid");
-		return err_hint(err, "Write it as \"host=... port=... dbname=... user=...\" or \"postgresql://user@host:port/database\".");
+		return err_hint(err,
+			"Write it as \"host=... port=... dbname=... user=...\" or \"postgresql://user@host:port/database\".");
 	}
 	*ret = o;
 	return 0;
@@ -165,8 +166,8 @@ int pg_conninfo_database(const char *conninfo, char **ret, struct error *err)
 	if (db && *db)
 		*ret = mem_strdup(db);
 	else
-		rc = err_set(err, ERR_CONFIG, "connection string names no database: %.*s", (int)strcspn(PQerrorMessage(conn), "\n"),
-			PQerrorMessage(conn));
+		rc = err_set(err, ERR_CONFIG, "connection string names no database: %.*s",
+			(int)strcspn(PQerrorMessage(conn), "\n"), PQerrorMessage(conn));
 	PQfinish(conn);
 	return rc;
 }
@@ -190,7 +191,8 @@ static void env_add(struct env_list *l, const char *name, const char *value)
 int pg_child_env(const struct pg *pg, char ***ret, struct error *err)
 {
 	PQconninfoOption *options cleanup(free_options) = pg->conn ? PQconninfo(pg->conn) : NULL;
-	static const char *const own[] = {"PGHOST", "PGPORT", "PGDATABASE", "PGAPPNAME", "PGSERVICE", "PGHOSTADDR", "PGCLIENTENCODING"};
+	static const char *const own[] = {
+		"PGHOST", "PGPORT", "PGDATABASE", "PGAPPNAME", "PGSERVICE", "PGHOSTADDR", "PGCLIENTENCODING"};
 	struct env_list l = {0};
 	char *name cleanup(mem_freep) = mem_printf("holdfast %s", pg->what ? pg->what : "child");
 	const char *hostaddr = NULL;

@@ -32,14 +32,14 @@ struct dump_sink {
 
 struct dump_options {
 	const char *conninfo;
-	int jobs;                     /* 0: 2 */
-	uint64_t piece_bytes;         /* of the relation a ctid range covers; 0: the default */
-	size_t held_limit_bytes;      /* a piece ends when it holds more, compressed; 0: 8 MiB */
-	int64_t lock_wait_ms;         /* for a table's ACCESS SHARE lock; 0: 60 s */
+	int jobs;                /* 0: 2 */
+	uint64_t piece_bytes;    /* of the relation a ctid range covers; 0: the default */
+	size_t held_limit_bytes; /* a piece ends when it holds more, compressed; 0: 8 MiB */
+	int64_t lock_wait_ms;    /* for a table's ACCESS SHARE lock; 0: 60 s */
 	bool is_unlogged_left_out;
 	const char *const *include_schemas, *const *exclude_schemas; /* -n -N, pg_dump patterns; NULL-terminated or NULL */
 	const char *const *include_tables, *const *exclude_tables;   /* -t -T */
-	const char *pg_bindir;        /* where pg_dump is; NULL: the newest installed that is at least the server's */
+	const char *pg_bindir; /* where pg_dump is; NULL: the newest installed that is at least the server's */
 	struct cancel *cancel;
 	struct progress *progress;
 	struct event_sink *events;
@@ -72,20 +72,20 @@ int dump_preflight(const struct dump_options *o, struct error *err) must_check;
 
 /* The newest pg_dump/pg_restore installed whose major version is at least ${server_version}'s; ${bindir} first when given.
  * malloc'd path; ERR_REFUSED with hint which package to install. */
-int pg_tool_find(const char *bindir, const char *tool, int server_version, char **ret_path, char **ret_version_text, struct error *err)
-	must_check;
+int pg_tool_find(const char *bindir, const char *tool, int server_version, char **ret_path, char **ret_version_text,
+	struct error *err) must_check;
 
 /* Adds the digests of the rows of a block of COPY text; ${state} carries a row cut at the block's end.  See row_digest.c. */
 struct row_digester;
 struct row_digester *row_digester_new(void);
 void row_digester_free(struct row_digester *d);
 void row_digester_reset(struct row_digester *d);
-int row_digester_add(struct row_digester *d, const char *p, size_t n, struct row_digest *sum, uint64_t *rows, struct error *err)
-	must_check;
+int row_digester_add(
+	struct row_digester *d, const char *p, size_t n, struct row_digest *sum, uint64_t *rows, struct error *err) must_check;
 bool row_digester_is_between_rows(const struct row_digester *d);
 
 /* Digest of one table as it stands in the database of ${pg} (already pinned): the proof.  Uses COPY of the same columns. */
-int row_digest_table(struct pg *pg, const struct inv_table *t, struct progress *progress, struct row_digest *ret, uint64_t *ret_rows,
-		     uint64_t *ret_bytes, struct error *err) must_check;
+int row_digest_table(struct pg *pg, const struct inv_table *t, struct progress *progress, struct row_digest *ret,
+	uint64_t *ret_rows, uint64_t *ret_bytes, struct error *err) must_check;
 
 #endif

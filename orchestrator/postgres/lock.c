@@ -40,10 +40,11 @@ static int open_maintenance(struct pg_lock *l, struct cancel *cancel, struct err
 		const struct pg_options o = {.conninfo = l->conninfo, .database = databases[i], .what = "lock", .cancel = cancel};
 
 		if (pg_open(&o, &l->pg, err) == 0)
-			return pg_exec(&l->pg, "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0", NULL, err);
+			return pg_exec(
+				&l->pg, "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0", NULL, err);
 		/* no such database, not open for connections, no right to connect, not in pg_hba.conf */
-		if (strcmp(err->sqlstate, "3D000") != 0 && strcmp(err->sqlstate, "55000") != 0 && strcmp(err->sqlstate, "42501") != 0 &&
-			strcmp(err->sqlstate, "28000") != 0)
+		if (strcmp(err->sqlstate, "3D000") != 0 && strcmp(err->sqlstate, "55000") != 0 &&
+			strcmp(err->sqlstate, "42501") != 0 && strcmp(err->sqlstate, "28000") != 0)
 			return -1;
 	}
 	return -1;
@@ -57,7 +58,8 @@ static int name_holder(struct pg_lock *l, struct error *err)
 	char *sql cleanup(mem_freep) = mem_printf(
 		"SELECT l.pid, COALESCE(a.application_name, ''), pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC',"
 		" 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
-		" WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = %" PRIu64 " AND l.objid = %" PRIu64
+		" WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = %" PRIu64
+		" AND l.objid = %" PRIu64
 		" AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
 		key >> 32, key & 0xffffffff);
 

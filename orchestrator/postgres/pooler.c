@@ -45,8 +45,9 @@ static int is_shared(struct pg *a, struct pg *b, bool *ret, int *ret_pid, struct
 /* Where the server itself listens, as far as it tells. */
 static char *server_place(struct pg *pg)
 {
-	static const char sql[] = "SELECT COALESCE('host ' || pg_catalog.host(pg_catalog.inet_server_addr()) || ', ', '') || 'port ' ||"
-				  " pg_catalog.current_setting('port')";
+	static const char sql[] =
+		"SELECT COALESCE('host ' || pg_catalog.host(pg_catalog.inet_server_addr()) || ', ', '') || 'port ' ||"
+		" pg_catalog.current_setting('port')";
 	struct error ignored cleanup(err_clear) = ERROR_INIT;
 	char *text = NULL;
 
@@ -69,10 +70,12 @@ int pg_refuse_pooler(const char *conninfo, struct cancel *cancel, struct event_s
 		return 0;
 	place = server_place(&a);
 	if (!shared) {
-		event_text(events, EVENT_WARNING, "connected through a pooler in session mode; the server itself listens on %s", place);
+		event_text(events, EVENT_WARNING, "connected through a pooler in session mode; the server itself listens on %s",
+			place);
 		return 0;
 	}
 	err_set(err, ERR_REFUSED, "database \"%s\" is reached through a pooler in transaction mode", PQdb(a.conn));
-	err_detail(err, "Two idle connections were given the same server process.  A snapshot or a lock cannot be held through it.");
+	err_detail(
+		err, "Two idle connections were given the same server process.  A snapshot or a lock cannot be held through it.");
 	return err_hint(err, "Connect to the server itself, which listens on %s.", place);
 }

@@ -1,0 +1,39 @@
+/*
+ * Roles that a restore needs: owners, grantees, roles of policies and of settings, and the roles these are members of.
+ *
+ * pg_shdepend records every dependency of this database's objects on roles, except on the roles initdb made: so the bootstrap
+ * superuser is looked for among the owners of objects.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "orchestrator/postgres/catalog.h"
+
+static const char roles_sql[] =
+	"WITH RECURSIVE here AS (SELECT oid, datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),"
+	" direct(role, rank, why) AS ("
+	" SELECT datdba, 1, 'owner' FROM here"
+	" UNION SELECT s.refobjid, CASE s.deptype WHEN 'o' THEN 1 WHEN 'r' THEN 3 ELSE 2 END,"
+	" CASE s.deptype WHEN 'o' THEN 'owner' WHEN 'r' THEN 'policy' ELSE 'grantee' END"
+	" FROM pg_catalog.pg_shdepend s, here WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass"
+	" AND (s.dbid = here.oid OR (s.dbid = 0 AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND s.objid = here.oid))"
+	" UNION SELECT relowner, 1, 'owner' FROM pg_catalog.pg_class WHERE oid >= 16384 AND relowner < 16384"
+	" UNION SELECT nspowner, 1, 'owner' FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspowner < 16384"
+	" UNION SELECT proowner, 1, 'owner' FROM pg_catalog.pg_proc WHERE oid >= 16384 AND proowner < 16384"
+	" UNION SELECT setrole, 4, 'setting' FROM pg_catalog.pg_db_role_setting, here WHERE setdatabase = here.oid AND setrole <> 0),"
+	" every(role, rank, why) AS ("
+	" SELECT role, rank, why FROM direct"
+	" UNION SELECT m.roleid, 5, 'membership' FROM every e JOIN pg_catalog.pg_auth_members m ON m.member = e.role)"
+	" SELECT DISTINCT ON (r.rolname) r.rolname, e.why FROM every e JOIN pg_catalog.pg_roles r ON r.oid = e.role"
+	" ORDER BY r.rolname, e.rank";
+
+int catalog_fill_roles(struct pg *pg, struct inventory *inv, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_exec(pg, roles_sql, &res, err) < 0)
+		return err_context(err, "could not read roles");
+	for (int row = 0; row < PQntuples(res); row++)
+		*inventory_add(inv, roles) = (struct inv_role){
+			.name = result_text(&inv->arena, res, row, 0), .why = result_text(&inv->arena, res, row, 1)};
+	return 0;
+}
