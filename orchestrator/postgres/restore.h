@@ -68,13 +68,16 @@ int restore_finish(const struct restore_options *o, struct error *err) must_chec
 /* Drops ${target_db} if it carries our mark; 1 dropped, 0 not there, -1. */
 int restore_discard(const struct restore_options *o, struct error *err) must_check;
 
-/* --table: into a schema beside (schema name "restored_<id>") of an existing database, or into target_db. */
+/* --table: ${into_schema} given: into that schema, made where it is missing, of the conninfo's own database; else into base.target_db, which
+ * restore_create() has made.  A schema named "restored_<id>" is usual.
+ * into a schema beside (schema name "restored_<id>") of an existing database, or into target_db. */
 struct table_restore_options {
 	struct restore_options base;
 	const char *const *tables;  /* "schema.table" patterns, as pg_dump's -t */
 	const char *into_schema;    /* in the conninfo's database */
 };
-/* ${ret_copy_back_sql}: what an operator runs to bring the rows back: one transaction, LOCK, INSERT … ON CONFLICT DO NOTHING. */
+/* ${ret_copy_back_sql}: what an operator runs to bring the rows back: one transaction, LOCK, INSERT … ON CONFLICT DO NOTHING; nothing for a
+ * database of its own.  ERR_REFUSED when no table matches a pattern, or the live table is gone or has lost a column. */
 int restore_tables(const struct table_restore_options *o, struct restore_report *ret, struct buf *ret_copy_back_sql, struct error *err)
 	must_check;
 
