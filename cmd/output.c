@@ -117,8 +117,10 @@ char *text_age(int64_t utc_ms)
 	int64_t ms = clock_utc_ms() - utc_ms, day_ms = INT64_C(86400000);
 	char text[CLOCK_TEXT_BYTES];
 
-	if (ms < 0)
+	if (ms < -60000)
 		return mem_strdup("in the future");
+	if (ms < 1000)
+		return mem_strdup("just now");
 	if (ms >= 2 * day_ms)
 		return mem_printf("%lld days ago", (long long)(ms / day_ms));
 	return mem_printf("%s ago", duration_format(ms / 1000 * 1000, text));

@@ -14,12 +14,12 @@
 
 /* ---- one run ---- */
 
-static void print_lines(const char *label, const char *text)
+static void print_lines(const char *label, int width, const char *text)
 {
 	char *copy cleanup(mem_freep) = text ? mem_strdup(text) : NULL, *rest = copy;
 
 	for (char *line; rest && (line = strsep(&rest, "\n")); label = "")
-		printf("%-12s %s\n", label, line);
+		printf("%-*s %s\n", width, label, line);
 }
 
 static void print_steps(const struct run_summary *s)
@@ -64,9 +64,9 @@ static int status_of_run(struct app *app, const char *which, struct error *err)
 	ended = text_time(s.ended_at_ms);
 	printf("run          %s\nplan         %s\nstack        %s\nstate        %s\nstarted at   %s\nended at     %s\n", s.run_id,
 		s.plan ? s.plan : "-", s.stack ? s.stack : "-", s.state, started, ended);
-	print_lines("error", s.message);
-	print_lines("detail", s.detail);
-	print_lines("hint", s.hint);
+	print_lines("error", 12, s.message);
+	print_lines("detail", 12, s.detail);
+	print_lines("hint", 12, s.hint);
 	if (s.is_resumable && strcmp(s.state, "running") != 0)
 		printf("to go on     holdfast resume %s\nto undo      holdfast abandon %s\n", s.run_id, s.run_id);
 	print_steps(&s);
@@ -141,7 +141,7 @@ static void print_open_run(const struct run_summary *s)
 	}
 	printf("unfinished     %s (%s, %s), started %s, step %s\n", s->run_id, s->plan ? s->plan : "-", s->state, age,
 		s->step ? s->step : "-");
-	print_lines("", s->message ? s->message : "");
+	print_lines("", 14, s->message);
 	printf("               to go on: holdfast resume %s; to undo: holdfast abandon %s\n", s->run_id, s->run_id);
 }
 
@@ -236,35 +236,106 @@ static void put_stack(struct app *app, const struct target *t, json_t *list)
 	put_kept(&o);
 }
 
-/* Every stack of the configuration, when none is chosen. */
-static int status_of_all(struct app *app, json_t *list, struct error *err)
+/* Where the configuration and the command line say nothing, the newest run of the stack that names a place says it. */
+static void fill_from_run(struct target *t, const struct run_summary *s)
 {
+	const char *database = json_string_value(json_object_get(s->parameters, "database"));
+	const char *repository = json_string_value(json_object_get(s->parameters, "repository"));
+
+	if (!t->stack || !s->stack || strcmp(s->stack, t->stack) != 0)
+		return;
+	if (!t->database && database)
+		t->database = mem_strdup(database);
+	if (!t->repository && repository)
+		t->repository = mem_strdup(repository);
+}
+
+static void fill_from_runs(struct target *t, const struct run_summary *runs, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		fill_from_run(t, &runs[i]);
+}
+
+static bool is_told(const json_t *list, const char *stack)
+{
+	size_t i;
+	json_t *o;
+
+	json_array_foreach(list, i, o)
+	{
+		const char *name = json_string_value(json_object_get(o, "stack"));
+
+		if (name && strcmp(name, stack) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Every stack that ran here, when no configuration names any. */
+static void status_of_runs(struct app *app, const struct run_summary *runs, size_t count, json_t *list)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct target t cleanup(target_release) = {0};
+
+		if (!runs[i].stack || is_told(list, runs[i].stack))
+			continue;
+		t.stack = mem_strdup(runs[i].stack);
+		fill_from_runs(&t, runs, count);
+		put_stack(app, &t, list);
+	}
+	if (!json_array_size(list))
+		ui_note(&app->ui, "no runs in directory \"%s\"", app->state_dir);
+}
+
+/* Every stack of the configuration, when none is chosen. */
+static void status_of_all(struct app *app, json_t *list)
+{
+	struct error err cleanup(err_clear) = ERROR_INIT;
+
 	for (size_t i = 0; i < app->config.stacks_count; i++) {
 		const struct config_stack *s = &app->config.stacks[i];
 		struct target t cleanup(target_release) = {.stack = mem_strdup(s->name), .config_stack = s};
 
 		t.repository = mem_strdup(s->repositories[0]);
-		if (config_stack_database(s, true, &t.database, err) < 0)
-			err_clear(err);
+		if (config_stack_database(s, true, &t.database, &err) < 0)
+			err_clear(&err);
 		put_stack(app, &t, list);
 	}
+}
+
+static int status_of_stacks(struct app *app, const struct run_summary *runs, size_t count, json_t *list, struct error *err)
+{
+	static const enum option_id choosing[] = {OPT_STACK, OPT_DATABASE, OPT_REPOSITORY};
+	struct target t cleanup(target_release) = {0};
+	bool is_chosen = false;
+
+	for (size_t i = 0; i < array_len(choosing); i++)
+		is_chosen = is_chosen || option_is_given(&app->options, choosing[i]);
+	if (!is_chosen && app->config.stacks_count > 1)
+		return status_of_all(app, list), 0;
+	if (!is_chosen && !app->config.stacks_count)
+		return status_of_runs(app, runs, count, list), 0;
+	if (target_resolve(app, NEED_ADMIN, &t, err) < 0)
+		return -1;
+	fill_from_runs(&t, runs, count);
+	put_stack(app, &t, list);
 	return 0;
 }
 
 int cmd_status(struct app *app, struct error *err)
 {
-	struct target t cleanup(target_release) = {0};
+	struct run_summary *runs = NULL;
+	size_t count = 0;
 	json_t *list;
+	int rc;
 
 	if (app->options.operands_count)
 		return status_of_run(app, app->options.operands[0], err);
 	list = json_array();
 	json_object_set_new(app->result, "stacks", list);
-	if (app->config.stacks_count > 1 && !option_is_given(&app->options, OPT_STACK) &&
-		!option_is_given(&app->options, OPT_DATABASE))
-		return status_of_all(app, list, err);
-	if (target_resolve(app, NEED_ADMIN, &t, err) < 0)
+	if (runs_list(app->state_dir, &runs, &count, err) < 0)
 		return -1;
-	put_stack(app, &t, list);
-	return 0;
+	rc = status_of_stacks(app, runs, count, list, err);
+	runs_list_release(runs, count);
+	return rc;
 }

@@ -140,11 +140,11 @@ static int choose_database(struct app *app, unsigned needs, struct target *t, st
 			return target_conninfo(app, configured, &t->database, err);
 		return needs & NEED_DATABASE ? err_move(err, &unreadable) : 0;
 	}
+	if (!(needs & NEED_DATABASE))
+		return 0;
 	if (environment_names_database() || option_is_given(&app->options, OPT_HOST) ||
 		option_is_given(&app->options, OPT_USERNAME))
 		return target_conninfo(app, "", &t->database, err);
-	if (!(needs & NEED_DATABASE))
-		return 0;
 	err_set(err, ERR_CONFIG, "no database is named");
 	return err_hint(err, "Give one with --database, or name it in a configuration file (see --config).");
 }
