@@ -12,6 +12,8 @@
 #define REPOSITORY_FORMAT "holdfast-repository/1"
 #define REPOSITORY_FORMAT_NAME "holdfast-repository/"
 #define REPOSITORY_ID_BYTES 16
+#define CREATE_ATTEMPTS 200
+#define CREATE_WAIT_MS 20
 
 /* --- names ----------------------------------------------------------------------------------------------------------------- */
 
@@ -203,23 +205,24 @@ static int create(struct repository *r, struct error *err)
 	return ops->upload_commit(u, err);
 }
 
+/* Several hosts may begin at once: one creates, the others wait for what it creates. */
 static int load_or_create(struct repository *r, bool is_created, struct error *err)
 {
+	struct error failure cleanup(err_clear) = ERROR_INIT;
 	int rc = load(r, err);
 
+	for (int i = 0; rc == 0 && is_created && i < CREATE_ATTEMPTS; i++) {
+		if (i > 0 && cancel_sleep(NULL, CREATE_WAIT_MS, err) < 0)
+			return -1;
+		err_clear(&failure);
+		rc = create(r, &failure) < 0 && failure.class != ERR_CONFLICT && failure.class != ERR_CONFIG ? -1 : load(r, err);
+		if (failure.class != ERR_CONFLICT && failure.class != ERR_NONE && rc <= 0)
+			return err_move(err, &failure);
+	}
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
-	if (is_created) {
-		struct error failure cleanup(err_clear) = ERROR_INIT;
-
-		if (create(r, &failure) < 0 && failure.class != ERR_CONFLICT && failure.class != ERR_CONFIG)
-			return err_move(err, &failure);
-		rc = load(r, err); /* ours, or that of another who was faster */
-		if (rc == 0 && failure.class != ERR_NONE)
-			return err_move(err, &failure);
-		if (rc != 0)
-			return rc < 0 ? -1 : 0;
-	}
+	if (failure.class != ERR_NONE)
+		return err_move(err, &failure);
 	err_set(err, ERR_CONFIG, "no repository at \"%s\"", r->name);
 	return err_hint(err, "Check the url; the first \"holdfast backup\" into a new or empty directory makes a repository of it.");
 }
