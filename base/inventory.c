@@ -83,3 +83,45 @@ int inv_table_kind_parse(const char *text, enum inv_table_kind *ret)
 	}
 	return -1;
 }
+
+static int by_offset(const void *a, const void *b, void *arg)
+{
+	const struct inventory *inv = arg;
+	uint64_t x = inv->members[*(const size_t *)a].offset, y = inv->members[*(const size_t *)b].offset;
+
+	return x < y ? -1 : x > y;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+void inventory_sort_members(struct inventory *inv)
+{
+	size_t n = inv->members_count;
+	size_t *order = mem_alloc(n * sizeof(*order)), *place = mem_alloc(n * sizeof(*place));
+	struct inv_member *sorted = mem_alloc(n * sizeof(*sorted));
+
+	for (size_t i = 0; i < n; i++)
+		order[i] = i;
+	qsort_r(order, n, sizeof(*order), by_offset, inv);
+	for (size_t i = 0; i < n; i++) {
+		sorted[i] = inv->members[order[i]];
+		place[order[i]] = i;
+	}
+	for (size_t i = 0; i < inv->tables_count; i++) {
+		struct inv_table *t = &inv->tables[i];
+
+		for (size_t k = 0; k < t->members_count; k++)
+			t->members[k] = place[t->members[k]];
+		qsort(t->members, t->members_count, sizeof(*t->members), by_value);
+	}
+	free(inv->members);
+	inv->members = sorted;
+	inv->members_cap = n;
+	free(order);
+	free(place);
+}

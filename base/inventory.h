@@ -147,6 +147,8 @@ void inventory_release(struct inventory *inv);
 		&(inv)->list[(inv)->list##_count++];                                                                           \
 	})
 void *inventory_grow(void *list, size_t *cap, size_t count, size_t size);
+/* Puts members into the order of their offsets, and the tables' lists with them: workers note a member after it was appended. */
+void inventory_sort_members(struct inventory *inv);
 const struct inv_member *inventory_member(const struct inventory *inv, const char *name); /* NULL when there is none */
 
 char *row_digest_format(const struct row_digest *d, char out[ROW_DIGEST_HEX_BYTES]); /* high first, 32 hex digits */

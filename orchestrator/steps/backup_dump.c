@@ -295,6 +295,7 @@ static int write_archive(struct step_context *ctx, struct dump *d, struct joint 
 	if (dump_rows(d, &sink, err) < 0)
 		return -1;
 	atomic_store(&ctx->progress->phase, "archive");
+	inventory_sort_members(j->inventory);
 	return finish_archive(j, d, m, err);
 }
 
