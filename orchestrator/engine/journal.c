@@ -66,6 +66,20 @@ static int visit_line(struct reader *r, const char *line, size_t n, struct error
 	return 0;
 }
 
+/* A tail that begins with a whole record and goes on behind it is not one write cut short: the newline between two was lost. */
+static bool is_tail_two_records(const char *tail, size_t n)
+{
+	json_error_t je;
+	json_t *record cleanup(json_decrefpp) = NULL;
+	size_t end;
+
+	if (n <= LINE_OVERHEAD)
+		return false;
+	record = json_loadb(tail + LINE_OVERHEAD, n - LINE_OVERHEAD, JSON_DISABLE_EOF_CHECK, &je);
+	end = record ? LINE_OVERHEAD + (size_t)je.position : n;
+	return end < n && is_line_good(tail, end) && tail[end] != '\0';
+}
+
 /* Stops before a torn tail: a last line that is incomplete or whose checksum is wrong, with nothing behind it. */
 static int read_lines(struct reader *r, struct error *err)
 {
@@ -74,7 +88,7 @@ static int read_lines(struct reader *r, struct error *err)
 		bool is_last = !end || end + 1 == r->text + r->len;
 
 		if (!end || !is_line_good(line, (size_t)(end - line))) {
-			if (!is_last)
+			if (!is_last || is_tail_two_records(line, r->len - r->at))
 				return corrupt(r, err, "does not agree with its checksum");
 			break;
 		}

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "orchestrator/engine/run.h"
@@ -71,6 +72,7 @@ static inline int file_run(struct step_context *ctx, struct error *err)
 	world_of(ctx)->runs++;
 	if (io_replace_file(path, text, strlen(text), 0600, err) < 0)
 		return -1;
+	crash_point("effect");
 	step_output_str(ctx, "path", step_str(ctx, "name"));
 	step_output_int(ctx, "bytes", (int64_t)strlen(text));
 	return 0;
@@ -81,7 +83,10 @@ static inline int file_undo(struct step_context *ctx, struct error *err)
 	char *path cleanup(mem_freep) = world_path(world_of(ctx), step_str(ctx, "name"));
 
 	world_of(ctx)->undos++;
-	return io_remove_file(path, err) < 0 ? -1 : 0;
+	if (io_remove_file(path, err) < 0)
+		return -1;
+	crash_point("effect");
+	return 0;
 }
 
 /* --- file.append: running it twice would show --- */
@@ -108,7 +113,10 @@ static inline int append_write(struct step_context *ctx, const struct buf *text,
 {
 	char *path cleanup(mem_freep) = world_path(world_of(ctx), step_str(ctx, "name"));
 
-	return io_replace_file(path, buf_str(text), text->len, 0600, err);
+	if (io_replace_file(path, buf_str(text), text->len, 0600, err) < 0)
+		return -1;
+	crash_point("effect");
+	return 0;
 }
 
 static inline int append_run(struct step_context *ctx, struct error *err)

@@ -1,0 +1,190 @@
+/*
+ * Killed after every record, resumed, and compared with the run nobody disturbed.  Every start is a child of its own: the parent
+ * comes to no crash point, so HOLDFAST_CRASH_AT is read anew by each.
+ */
+#include "tests/unit/engine_kinds.h"
+
+#define MOST_STARTS 200
+
+static const char forward_plan[] = "name: crash\nparameters: { pass: { secret: true, required: true } }\nsteps:\n"
+	"  - { id: one, uses: file.write, with: { name: one, text: first, secret: \"${pass}\" } }\n"
+	"  - { id: two, uses: file.append, with: { name: log, text: \"two ${steps.one.bytes}\" } }\n"
+	"  - { id: off, uses: file.write, when: false, with: { name: off, text: x } }\n"
+	"  - { id: three, uses: file.append, with: { name: log, text: \"three ${steps.two.line}\" } }\n"
+	"  - { id: four, uses: file.final, with: { name: final, text: \"${steps.one.path}\" } }\n";
+
+static const char backward_plan[] = "name: crash\non_failure: rollback\nparameters: { pass: { secret: true, required: true } }\nsteps:\n"
+	"  - { id: one, uses: file.write, with: { name: one, text: first, secret: \"${pass}\" } }\n"
+	"  - { id: two, uses: file.append, with: { name: log, text: \"two ${steps.one.bytes}\" } }\n"
+	"  - { id: three, uses: file.append, with: { name: log, text: \"three ${steps.two.line}\" } }\n"
+	"  - { id: four, uses: test.act }\n";
+
+struct scene {
+	const char *plan;
+	enum run_status status;        /* of the undisturbed run */
+	const char *state;
+	const char *one, *log, *final; /* the files' content at the end */
+};
+
+static const struct scene forward = {forward_plan, RUN_DONE, "done", "first", "two 5\nthree two 5\n", "one"};
+static const struct scene backward = {backward_plan, RUN_ROLLED_BACK, "rolled_back", "", "", ""};
+
+/* One start: the run that is there is resumed, else a new one begins.  Exits with the run's status, or 99. */
+static void start_in_child(struct world *w, const struct scene *scene, const char *crash_at)
+{
+	json_t *given = json_pack("{s:s}", "pass", "hush-hush");
+	struct run_result ret;
+	struct event_sink sink;
+	struct run_options o = world_options(w, &sink, scene->plan, given);
+	struct error err = ERROR_INIT;
+	char *id = world_run(w);
+	int rc;
+
+	if (crash_at)
+		setenv("HOLDFAST_CRASH_AT", crash_at, 1);
+	w->fail_times = 1000;
+	w->fail_class = ERR_FAILED;
+	rc = id ? run_resume(&o, id, &ret, &err) : run_start(&o, &ret, &err);
+	_exit(rc < 0 ? 99 : (int)ret.status);
+}
+
+/* 1 killed, 0 ended with the scene's status. */
+static int start(struct world *w, const struct scene *scene, const char *kind, int crash_at)
+{
+	char *text cleanup(mem_freep) = crash_at ? mem_printf("%s:%d", kind, crash_at) : NULL;
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		start_in_child(w, scene, text);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFSIGNALED(status)) {
+		assert_int_equal(WTERMSIG(status), SIGKILL);
+		return 1;
+	}
+	assert_int_equal(WEXITSTATUS(status), scene->status);
+	return 0;
+}
+
+static void assert_end(struct world *w, const struct scene *scene)
+{
+	struct run_summary *list = NULL;
+	size_t count = 0;
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	char *fresh cleanup(mem_freep) = mem_printf("%s/runs/.new-shop", w->state_dir);
+
+	assert_file(w, "one", scene->one);
+	assert_file(w, "log", scene->log);
+	assert_file(w, "final", scene->final);
+	assert_file(w, "off", "");
+	assert_int_equal(access(fresh, F_OK), -1);
+	assert_int_equal(runs_list(w->state_dir, &list, &count, &err), 0);
+	assert_int_equal(count, 1);
+	assert_string_equal(list[0].state, scene->state);
+	assert_false(list[0].is_resumable);
+	runs_list_release(list, count);
+}
+
+/* Killed once, at the ${n}th point of .  Returns whether it was. */
+static int killed_once(const struct scene *scene, const char *kind, int n)
+{
+	struct world w;
+	int was_killed;
+
+	world_open(&w);
+	was_killed = start(&w, scene, kind, n);
+	if (was_killed) {
+		struct run_summary *list = NULL;
+		size_t count = 0;
+		struct error err cleanup(err_clear) = ERROR_INIT;
+
+		assert_int_equal(runs_list(w.state_dir, &list, &count, &err), 0);
+		assert_int_equal(count, 1);
+		if (strcmp(list[0].state, scene->state) != 0) { /* after the last record there is nothing left to do */
+			assert_string_equal(list[0].state, "crashed");
+			assert_true(list[0].is_resumable);
+			assert_int_equal(start(&w, scene, kind, 0), 0);
+		}
+		runs_list_release(list, count);
+	}
+	assert_end(&w, scene);
+	world_close(&w);
+	return was_killed;
+}
+
+static void kill_at_every(const struct scene *scene, const char *kind, int at_least)
+{
+	int n = 0;
+
+	assert_int_equal(killed_once(scene, kind, 0), 0); /* undisturbed */
+	while (killed_once(scene, kind, n + 1))
+		n++;
+	assert_true(n >= at_least);
+}
+
+static void a_run_killed_after_any_record_resumes_to_the_same_end(void **state)
+{
+	(void)state;
+	kill_at_every(&forward, "journal", 13);
+}
+
+static void a_rollback_killed_after_any_record_goes_on_to_the_same_end(void **state)
+{
+	(void)state;
+	kill_at_every(&backward, "journal", 17);
+}
+
+static void an_effect_that_is_there_but_not_journaled_is_found(void **state)
+{
+	(void)state;
+	kill_at_every(&forward, "effect", 4);
+	kill_at_every(&backward, "effect", 6);
+}
+
+/* Each start comes ${every} records far and is killed, until one is not. */
+static void killed_again_and_again(const struct scene *scene, int every)
+{
+	struct world w;
+	int starts = 0;
+
+	world_open(&w);
+	while (starts < MOST_STARTS && start(&w, scene, "journal", every)) {
+		struct run_summary *list = NULL;
+		size_t count = 0;
+		struct error err cleanup(err_clear) = ERROR_INIT;
+		bool is_over;
+
+		starts++;
+		assert_int_equal(runs_list(w.state_dir, &list, &count, &err), 0);
+		is_over = !list[0].is_resumable;
+		runs_list_release(list, count);
+		if (is_over)
+			break;
+	}
+	assert_true(starts > 1 && starts < MOST_STARTS);
+	assert_end(&w, scene);
+	world_close(&w);
+}
+
+static void a_run_killed_at_every_start_arrives_in_the_end(void **state)
+{
+	(void)state;
+	/* run.resumed, step.started, step.checkpoint, step.done: with less, no start would get past the second step */
+	for (int every = 4; every <= 6; every++) {
+		killed_again_and_again(&forward, every);
+		killed_again_and_again(&backward, every);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_run_killed_after_any_record_resumes_to_the_same_end),
+		cmocka_unit_test(a_rollback_killed_after_any_record_goes_on_to_the_same_end),
+		cmocka_unit_test(an_effect_that_is_there_but_not_journaled_is_found),
+		cmocka_unit_test(a_run_killed_at_every_start_arrives_in_the_end),
+	};
+
+	return cmocka_run_group_tests_name("engine_crash", tests, NULL, NULL);
+}
