@@ -131,7 +131,7 @@ finish_operation() {
 
 # ---- the state of the world ----
 
-ids='s/[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}/ID/g; s/_before_[0-9A-Za-z_-]+/_before_ID/g'
+ids='s/[0-9]{8}T[0-9]{6}Z-([a-z-]+-)?[0-9a-f]{4,8}/ID/g; s/_before_[0-9a-z_]+/_before_ID/g'
 
 our_processes() {
 	local pid
