@@ -5,9 +5,18 @@
 #include <string.h>
 
 static const char *const class_names[] = {
-	[ERR_NONE] = "none",         [ERR_RETRY] = "retry",       [ERR_CONFIG] = "config",   [ERR_REFUSED] = "refused",
-	[ERR_DENIED] = "denied",     [ERR_FULL] = "full",         [ERR_IO] = "io",           [ERR_CONFLICT] = "conflict",
-	[ERR_CORRUPT] = "corrupt",   [ERR_CANCELLED] = "cancelled", [ERR_FAILED] = "failed", [ERR_BUG] = "bug",
+	[ERR_NONE] = "none",
+	[ERR_RETRY] = "retry",
+	[ERR_CONFIG] = "config",
+	[ERR_REFUSED] = "refused",
+	[ERR_DENIED] = "denied",
+	[ERR_FULL] = "full",
+	[ERR_IO] = "io",
+	[ERR_CONFLICT] = "conflict",
+	[ERR_CORRUPT] = "corrupt",
+	[ERR_CANCELLED] = "cancelled",
+	[ERR_FAILED] = "failed",
+	[ERR_BUG] = "bug",
 };
 
 const char *err_class_name(enum err_class class)

@@ -32,12 +32,14 @@ enum err_class {
 
 struct error {
 	enum err_class class;
-	int sys_errno;   /* 0 where no system call failed */
+	int sys_errno;    /* 0 where no system call failed */
 	char sqlstate[6]; /* "" where no server answered */
 	char *message, *detail, *hint;
 };
 
+/* clang-format off */
 #define ERROR_INIT {0}
+/* clang-format on */
 
 const char *err_class_name(enum err_class class); /* "retry", "config", … as they stand in the journal */
 
