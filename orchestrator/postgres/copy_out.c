@@ -32,7 +32,7 @@ static void put_large_objects(struct buf *b, const struct copy_range *r)
 	buf_puts(b,
 		"COPY (SELECT m.oid, s.start, pg_catalog.lo_get(m.oid, s.start, 262144) FROM pg_catalog.pg_largeobject_metadata m"
 		" CROSS JOIN LATERAL (SELECT pg_catalog.lo_open(m.oid, 262144) AS fd OFFSET 0) f"
-		" CROSS JOIN LATERAL (SELECT pg_catalog.lo_lseek64(f.fd, 0, 2) AS bytes, pg_catalog.lo_close(f.fd) AS closed OFFSET 0) z"
+		" CROSS JOIN LATERAL (SELECT pg_catalog.lo_lseek64(f.fd, m.oid::bigint - m.oid::bigint, 2) AS bytes, pg_catalog.lo_close(f.fd) AS closed OFFSET 0) z"
 		" CROSS JOIN LATERAL pg_catalog.generate_series(0, GREATEST(z.bytes - 1, 0), 262144) s(start) WHERE z.closed = 0");
 	if (r && r->first)
 		buf_printf(b, " AND m.oid >= '%" PRIu64 "'", r->first);
