@@ -17,10 +17,8 @@
 
 static void writer_freep(struct archive **a)
 {
-	if (*a) {
-		archive_write_fail(*a); /* or else freeing it would pad a content that is not there */
+	if (*a)
 		archive_write_free(*a);
-	}
 }
 
 static void reader_freep(struct archive **a)
@@ -35,11 +33,20 @@ static void entry_freep(struct archive_entry **e)
 		archive_entry_free(*e);
 }
 
-static la_ssize_t to_buf(struct archive *a, void *ctx, const void *p, size_t n)
+/* Takes the header and nothing behind it: freeing the writer would have it pad a content that never came. */
+struct sink {
+	struct buf *out;
+	bool is_full;
+};
+
+static la_ssize_t to_sink(struct archive *a, void *ctx, const void *p, size_t n)
 {
+	struct sink *s = ctx;
 	struct error err cleanup(err_clear) = ERROR_INIT;
 
-	if (buf_append(ctx, p, n, &err) < 0) {
+	if (s->is_full)
+		return -1;
+	if (buf_append(s->out, p, n, &err) < 0) {
 		archive_set_error(a, ENOMEM, "%s", err.message);
 		return -1;
 	}
@@ -75,6 +82,7 @@ static bool is_valid_in_locale(const char *s)
 
 static int write_header(const char *name, uint64_t content_bytes, int64_t mtime_ms, struct buf *out, struct error *err)
 {
+	struct sink sink = {.out = out};
 	struct archive *a cleanup(writer_freep) = archive_write_new();
 	struct archive_entry *e cleanup(entry_freep) = archive_entry_new();
 
@@ -84,7 +92,7 @@ static int write_header(const char *name, uint64_t content_bytes, int64_t mtime_
 		return fail_libarchive(a, name, err);
 	if (!is_valid_in_locale(name) && archive_write_set_format_option(a, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
-	if (archive_write_open(a, out, NULL, to_buf, NULL) != ARCHIVE_OK)
+	if (archive_write_open(a, &sink, NULL, to_sink, NULL) != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
 	archive_entry_set_pathname(e, name);
 	archive_entry_set_filetype(e, AE_IFREG);
@@ -93,6 +101,7 @@ static int write_header(const char *name, uint64_t content_bytes, int64_t mtime_
 	archive_entry_set_mtime(e, (time_t)(mtime_ms / 1000), 0);
 	if (archive_write_header(a, e) != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
+	sink.is_full = true;
 	return 0;
 }
 
