@@ -42,7 +42,7 @@ const struct inv_member *inventory_member(const struct inventory *inv, const cha
 
 char *row_digest_format(const struct row_digest *d, char out[ROW_DIGEST_HEX_BYTES])
 {
-	snprintf(out, ROW_DIGEST_HEX_BYTES, "%016" PRIx64 "%016" PRIx64, d->high, d->low);
+	(void)snprintf(out, ROW_DIGEST_HEX_BYTES, "%016" PRIx64 "%016" PRIx64, d->high, d->low);
 	return out;
 }
 

@@ -1,6 +1,3 @@
-	if ! [ -x "$bin/postgres" ] || ! "$bin/postgres" --version >/dev/null; then
-		die 
-	fi
 #!/usr/bin/env bash
 # PostgreSQL 17 of Debian trixie beside a Debian 12: nothing is installed, apt's sources and dpkg's data base stay as they are.
 #
@@ -32,7 +29,9 @@ mirror() {
 
 bindir() {
 	local bin=$1/usr/lib/postgresql/17/bin
-	[ -x "$bin/postgres" ] && "$bin/postgres" --version >/dev/null || die "\"$1\" holds no PostgreSQL 17 that runs"
+	if ! [ -x "$bin/postgres" ] || ! "$bin/postgres" --version >/dev/null; then
+		die "\"$1\" holds no PostgreSQL 17 that runs"
+	fi
 	printf '%s\n' "$bin"
 }
 

@@ -141,7 +141,7 @@ static void hear(void *ctx, const struct event *ev)
 
 	heard->count++;
 	heard->kind = ev->kind;
-	snprintf(heard->text, sizeof(heard->text), "%s", ev->text);
+	(void)snprintf(heard->text, sizeof(heard->text), "%s", ev->text);
 }
 
 static void event_reaches_its_sink_and_nobody_may_listen(void **state)

@@ -104,7 +104,7 @@ static void signals_have_their_default_again(void **state)
 
 	(void)state;
 	assert_ok(run_script((struct child_spec){0}, "kill -PIPE $$; echo survived", &r, &err), &err);
-	signal(SIGPIPE, before);
+	(void)signal(SIGPIPE, before);
 	assert_int_equal(r.exit_status, -1);
 	assert_int_equal(r.signal, SIGPIPE);
 	assert_string_equal(buf_str(&r.out), "");

@@ -80,7 +80,7 @@ static void file_that_does_not_fit_leaves_old_content_and_no_temporary_file(void
 	int rc;
 
 	assert_ok(io_replace_file(path, "old", 3, 0600, &err), &err);
-	signal(SIGXFSZ, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	low = old;
 	low.rlim_cur = 50000;
