@@ -7,8 +7,10 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "orchestrator/postgres/restore_private.h"
 
+#define LEFTOVERS_MS 30000
 #define MARK "holdfast restore "
 
 static char *mark_of(const struct restore_options *o)
@@ -38,6 +40,27 @@ int restore_maintenance(const struct restore_options *o, struct pg *ret, struct 
 			return -1;
 	}
 	return -1;
+}
+
+int restore_end_leftovers(struct pg *pg, const struct restore_options *o, const char *word, struct error *err)
+{
+	int64_t deadline = clock_mono_ms() + LEFTOVERS_MS;
+
+	for (;;) {
+		PGresult *res cleanup(pg_clearp) = NULL;
+
+		if (pg_query(pg,
+			    "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid <> pg_catalog.pg_backend_pid() "
+			    "AND application_name LIKE 'holdfast restore%' AND (datname = $1 OR pg_catalog.strpos(query, $2) > 0)",
+			    2, (const char *const[]){o->target_db, word}, &res, err) < 0)
+			return err_context(err, "could not end the sessions of an earlier restore");
+		if (!PQntuples(res))
+			return 0;
+		if (clock_mono_ms() >= deadline)
+			return err_set(err, ERR_RETRY, "process %s of an earlier restore does not end", PQgetvalue(res, 0, 0));
+		if (cancel_sleep(pg->cancel, 20, err) < 0)
+			return -1;
+	}
 }
 
 /* --- what is there ------------------------------------------------------------------------------------------------------ */
@@ -174,6 +197,8 @@ static int make(struct pg *pg, const struct restore_options *o, const char *mark
 	struct buf sql cleanup(buf_release) = {0};
 	enum found found;
 
+	if (restore_end_leftovers(pg, o, stage, err) < 0)
+		return -1;
 	if (look(pg, stage, mark, &found, err) < 0)
 		return -1;
 	if (found == FOUND_UNMARKED && drop(pg, stage, err) < 0)
@@ -245,7 +270,8 @@ int restore_discard(const struct restore_options *o, struct error *err)
 	struct pg maintenance cleanup(pg_close) = {0};
 	enum found found, staged;
 
-	if (restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, stage, mark, &staged, err) < 0 ||
+	if (restore_maintenance(o, &maintenance, err) < 0 || restore_end_leftovers(&maintenance, o, stage, err) < 0 ||
+	    look(&maintenance, stage, mark, &staged, err) < 0 ||
 	    look(&maintenance, o->target_db, mark, &found, err) < 0)
 		return -1;
 	if (staged != FOUND_NOTHING && drop(&maintenance, stage, err) < 0)

@@ -317,7 +317,8 @@ int restore_fill(const struct restore_options *o, struct restore_report *ret, st
 {
 	struct fill f cleanup(fill_release) = {.o = o, .failures.lock = PTHREAD_MUTEX_INITIALIZER};
 
-	if (restore_connect(o, "restore", o->cancel, &f.pg, err) < 0 || check_mark(&f, err) < 0 || reload_done(&f, err) < 0)
+	if (restore_connect(o, "restore", o->cancel, &f.pg, err) < 0 || restore_end_leftovers(&f.pg, o, NULL, err) < 0 ||
+	    check_mark(&f, err) < 0 || reload_done(&f, err) < 0)
 		return err_context(err, "could not restore into database \"%s\"", o->target_db);
 	if (!done_has(&f.done, "filled") && run_fill(&f, err) < 0)
 		return -1;

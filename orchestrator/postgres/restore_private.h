@@ -122,6 +122,12 @@ bool work_foreign_tables(const struct schema *s, const struct toc_entry *e, cons
 /* A connection to the target database, ready for the schema's statements. */
 int restore_connect(const struct restore_options *o, const char *what, struct cancel *cancel, struct pg *ret, struct error *err) must_check;
 int restore_maintenance(const struct restore_options *o, struct pg *ret, struct error *err) must_check;
+/*
+ * Ends what a killed restore has left behind on the server, and waits until it is gone: sessions of ours in the target database, and
+ * those whose statement names ${word} (may be NULL).  A backend goes on with its statement after its client has died, and may still
+ * commit it.
+ */
+int restore_end_leftovers(struct pg *pg, const struct restore_options *o, const char *word, struct error *err) must_check;
 /* Reads a whole member, which must fit into memory (schema text). */
 int restore_read_member(const struct restore_options *o, const char *name, struct buf *ret, struct error *err) must_check; /* 1, 0 none, -1 */
 /* Runs pg_restore with ${args} (NULL-terminated) on the schema's dump; stdout into ${out}. */

@@ -250,7 +250,8 @@ static int restore_into_database(struct tables *t, struct error *err)
 	struct work_options w = {.o = o, .schema = &g.schema, .done = &g.done, .failures = &t->failures, .times = &times, .is_chosen = t->is_chosen};
 	int64_t start = clock_mono_ms();
 
-	if (restore_connect(o, "restore tables", o->cancel, &t->pg, err) < 0 || done_load(&t->pg, &g.done, err) < 0 ||
+	if (restore_connect(o, "restore tables", o->cancel, &t->pg, err) < 0 || restore_end_leftovers(&t->pg, o, NULL, err) < 0 ||
+	    done_load(&t->pg, &g.done, err) < 0 ||
 	    schema_read(o, &g.schema, err) < 0 || schema_session(&t->pg, &g.schema, o, err) < 0 ||
 	    run_section(t, &g, &g.schema.pre, NULL, err) < 0)
 		return -1;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "orchestrator/postgres/restore_private.h"
+#include "orchestrator/postgres/toc_lex.h"
 
 #define SEQUENCES_A_QUERY 500
 
@@ -82,17 +83,40 @@ int values_large_objects(struct pg *pg, const struct restore_options *o, const s
 	return 0;
 }
 
+/* --no-owner: what is neither an owner nor a privilege. */
+static int keep_comments(const struct buf *text, struct buf *sql, struct error *err)
+{
+	struct sql_lexer lx = {.p = text->data, .end = text->data + text->len};
+	struct sql_token t, first = {0};
+
+	for (;;) {
+		if (sql_next(&lx, &t, err) < 0)
+			return -1;
+		if (t.kind == SQL_END)
+			return 0;
+		if (t.kind == SQL_COMMENT || t.kind == SQL_META)
+			continue;
+		if (!first.p)
+			first = t;
+		if (!sql_is_between_statements(&lx))
+			continue;
+		if (sql_word_is(&first, "comment") || sql_word_is(&first, "security"))
+			buf_putn(sql, first.p, (size_t)(lx.p - first.p));
+		first.p = NULL;
+	}
+}
+
 int values_large_object_owners(struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err)
 {
 	struct buf text cleanup(buf_release) = {0}, sql cleanup(buf_release) = {0}, values cleanup(buf_release) = {0};
 	int rc;
 
-	if (o->is_owner_left_out || done_has(done, "lo:owners"))
+	if (done_has(done, "lo:owners"))
 		return 0;
 	rc = restore_read_member(o, "large-objects.sql", &text, err);
 	if (rc <= 0 || !text.len)
 		return rc < 0 ? -1 : 0;
-	if (roles_rewrite(text.data, text.len, o->role_map, &sql, err) < 0)
+	if ((o->is_owner_left_out ? keep_comments(&text, &sql, err) : roles_rewrite(text.data, text.len, o->role_map, &sql, err)) < 0)
 		return err_context(err, "could not read \"large-objects.sql\"");
 	done_put(&values, "lo:owners");
 	done_sql(&sql, &values);
