@@ -23,7 +23,7 @@ static char *span(int64_t ms, char *out)
 
 	for (size_t i = 0; i < array_len(units); i++) {
 		if (ms % units[i].ms == 0) {
-			snprintf(out, CLOCK_TEXT_BYTES, "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
+			(void)snprintf(out, CLOCK_TEXT_BYTES, "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
 			break;
 		}
 	}
@@ -100,9 +100,19 @@ int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, 
 		return -1;
 	checkpoint = rec && rec->checkpoint ? json_incref(rec->checkpoint) : NULL;
 	reset_progress(progress);
-	ctx = (struct step_context){.run_id = run->run_id, .run_dir = run->dir, .step_id = step->id,
-		.attempt = rec ? rec->attempts : 1, .is_dry_run = run->o->is_dry_run, .params = params, .checkpoint = checkpoint,
-		.outputs = outputs, .cancel = &cancel, .progress = progress, .events = run->o->events, .host = run->o->host, .run = run};
+	ctx = (struct step_context){.run_id = run->run_id,
+		.run_dir = run->dir,
+		.step_id = step->id,
+		.attempt = rec ? rec->attempts : 1,
+		.is_dry_run = run->o->is_dry_run,
+		.params = params,
+		.checkpoint = checkpoint,
+		.outputs = outputs,
+		.cancel = &cancel,
+		.progress = progress,
+		.events = run->o->events,
+		.host = run->o->host,
+		.run = run};
 	rc = call(run, step, verb, &ctx, err);
 	if (rc < 0) {
 		explain_watchdog(step, (enum cancel_reason)atomic_load(&cancel.reason), err);
@@ -127,8 +137,13 @@ int retry_wait(struct run *run, const struct plan_step *step, int failures, cons
 		random = (uint64_t)clock_mono_us();
 	ms = retry_delay_ms(step->retry_delay_ms, failures, random);
 	line = mem_printf("%s; trying again in %s", why->message, duration_format(ms, text));
-	run_emit(run, (struct event){.kind = EVENT_STEP_RETRY, .text = line, .detail = why->detail, .hint = why->hint,
-			      .attempt = rec->attempts}, step);
+	run_emit(run,
+		(struct event){.kind = EVENT_STEP_RETRY,
+			.text = line,
+			.detail = why->detail,
+			.hint = why->hint,
+			.attempt = rec->attempts},
+		step);
 	return cancel_sleep(run->o->cancel, ms, err);
 }
 
@@ -136,5 +151,6 @@ int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *
 {
 	if (ctx->is_dry_run)
 		return 0;
-	return run_record(ctx->run, json_pack("{s:s, s:s, s:O}", "type", "step.checkpoint", "step", ctx->step_id, "data", data), err);
+	return run_record(
+		ctx->run, json_pack("{s:s, s:s, s:O}", "type", "step.checkpoint", "step", ctx->step_id, "data", data), err);
 }

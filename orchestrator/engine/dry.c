@@ -16,17 +16,25 @@ static int run_check(struct run *run, const struct plan_step *step, json_t **ret
 
 	run_emit(run, (struct event){.kind = EVENT_STEP_STARTED, .attempt = 1, .progress = &progress}, step);
 	rc = attempt(run, step, VERB_RUN, &progress, ret_outputs, err);
-	run_emit(run, (struct event){.kind = rc < 0 ? EVENT_STEP_FAILED : EVENT_STEP_DONE, .attempt = 1, .progress = &progress,
-			      .elapsed_ms = clock_mono_ms() - start_ms, .text = rc < 0 ? err->message : NULL,
-			      .detail = rc < 0 ? err->detail : NULL, .hint = rc < 0 ? err->hint : NULL}, step);
+	run_emit(run,
+		(struct event){.kind = rc < 0 ? EVENT_STEP_FAILED : EVENT_STEP_DONE,
+			.attempt = 1,
+			.progress = &progress,
+			.elapsed_ms = clock_mono_ms() - start_ms,
+			.text = rc < 0 ? err->message : NULL,
+			.detail = rc < 0 ? err->detail : NULL,
+			.hint = rc < 0 ? err->hint : NULL},
+		step);
 	return rc;
 }
 
 /* One line of the list.  ${outputs}: of the steps that were run; ${unknown}: the ids of those which were not. */
-static int go_through(struct run *run, const struct plan_step *step, json_t *outputs, json_t *unknown, json_t **ret, struct error *err)
+static int go_through(
+	struct run *run, const struct plan_step *step, json_t *outputs, json_t *unknown, json_t **ret, struct error *err)
 {
 	struct template_scope scope = run_scope(run, outputs);
-	json_t *params cleanup(json_decrefpp) = NULL, *missing cleanup(json_decrefpp) = NULL, *shown cleanup(json_decrefpp) = NULL;
+	json_t *params cleanup(json_decrefpp) = NULL, *missing cleanup(json_decrefpp) = NULL,
+		       *shown cleanup(json_decrefpp) = NULL;
 	json_t *entry cleanup(json_decrefpp) = json_pack("{s:s, s:s}", "id", step->id, "uses", step->kind->name);
 	json_t *found = NULL;
 	enum template_result when;

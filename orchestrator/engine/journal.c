@@ -37,7 +37,7 @@ static bool is_line_good(const char *line, size_t n)
 
 	if (n <= LINE_OVERHEAD || line[CRC_DIGITS] != ' ')
 		return false;
-	snprintf(want, sizeof(want), "%08x", crc32c(line + LINE_OVERHEAD, n - LINE_OVERHEAD));
+	(void)snprintf(want, sizeof(want), "%08x", crc32c(line + LINE_OVERHEAD, n - LINE_OVERHEAD));
 	return memcmp(want, line, CRC_DIGITS) == 0;
 }
 
@@ -58,9 +58,9 @@ static int visit_line(struct reader *r, const char *line, size_t n, struct error
 	}
 	if (r->visit(r->ctx, record, err) < 0) {
 		/* the visitor knows what is wrong, but not where */
-		return err->class == ERR_CORRUPT ? err_context(err, "journal \"%s\", record %llu", r->path,
-							   (unsigned long long)r->last_seq + 1)
-						 : -1;
+		return err->class == ERR_CORRUPT
+			? err_context(err, "journal \"%s\", record %llu", r->path, (unsigned long long)r->last_seq + 1)
+			: -1;
 	}
 	r->last_seq++;
 	return 0;

@@ -24,7 +24,10 @@ struct journal {
 	int64_t size_bytes; /* up to the end of the last good record */
 	bool is_broken;     /* a failure left unknown what is on stable storage: nothing may be appended any more */
 };
-#define JOURNAL_INIT {.fd = -1}
+#define JOURNAL_INIT \
+	{ \
+		.fd = -1 \
+	}
 
 /* Called with every good record in order; -1 stops reading. */
 typedef int (*journal_visit)(void *ctx, const json_t *record, struct error *err);

@@ -75,7 +75,8 @@ static int check_stack_name(const char *stack, struct error *err)
 	return 0;
 }
 
-static int wait_for_lock(const struct run_lock *l, const char *stack, int64_t timeout_ms, struct cancel *cancel, struct error *err)
+static int wait_for_lock(
+	const struct run_lock *l, const char *stack, int64_t timeout_ms, struct cancel *cancel, struct error *err)
 {
 	int64_t until_ms = clock_mono_ms() + timeout_ms, left_ms;
 	int rc;

@@ -16,7 +16,10 @@ struct run_lock {
 	int fd; /* -1: not held */
 	char *path;
 };
-#define RUN_LOCK_INIT {.fd = -1}
+#define RUN_LOCK_INIT \
+	{ \
+		.fd = -1 \
+	}
 
 /*
  * Waits up to ${timeout_ms}.  ERR_CONFLICT: stack "x" is locked by run "y" (pid n) since …; ERR_CONFIG: a stack's name that is no

@@ -40,7 +40,8 @@ static int try_once(struct run *run, const struct plan_step *step, struct progre
 		json_decref(outputs);
 		outputs = NULL;
 	}
-	if (run_record(run, json_pack("{s:s, s:s, s:i}", "type", "step.started", "step", step->id, "attempt", rec->attempts + 1), err) < 0)
+	if (run_record(run, json_pack("{s:s, s:s, s:i}", "type", "step.started", "step", step->id, "attempt", rec->attempts + 1),
+		    err) < 0)
 		return -1;
 	run_emit(run, (struct event){.kind = EVENT_STEP_STARTED, .attempt = rec->attempts, .progress = progress}, step);
 	if (attempt(run, step, VERB_RUN, progress, &outputs, err) < 0)
@@ -48,12 +49,12 @@ static int try_once(struct run *run, const struct plan_step *step, struct progre
 	return record_done(run, step, outputs, false, err);
 }
 
-static int record_failed(struct run *run, const struct plan_step *step, bool will_retry, bool is_passed_over, const struct error *why,
-	struct error *err)
+static int record_failed(struct run *run, const struct plan_step *step, bool will_retry, bool is_passed_over,
+	const struct error *why, struct error *err)
 {
 	const struct step_record *rec = state_step(&run->state, step->id);
-	json_t *r = json_pack("{s:s, s:s, s:i, s:s, s:b}", "type", "step.failed", "step", step->id, "attempt", rec->attempts, "during",
-		"run", "will_retry", will_retry);
+	json_t *r = json_pack("{s:s, s:s, s:i, s:s, s:b}", "type", "step.failed", "step", step->id, "attempt", rec->attempts,
+		"during", "run", "will_retry", will_retry);
 
 	if (is_passed_over)
 		json_object_set_new(r, "passed_over", json_true());
@@ -75,7 +76,8 @@ static enum outcome try_until_done(struct run *run, const struct plan_step *step
 		if (run_is_cancelled(run))
 			return INTERRUPTED;
 		will_retry = retry_is_worth(err->class) && failures <= step->retries;
-		if (record_failed(run, step, will_retry, !will_retry && step->on_failure == ON_FAILURE_CONTINUE, err, &cannot) < 0) {
+		if (record_failed(run, step, will_retry, !will_retry && step->on_failure == ON_FAILURE_CONTINUE, err, &cannot) <
+			0) {
 			err_move(err, &cannot);
 			return FAILED;
 		}
@@ -118,8 +120,11 @@ static int is_wanted(struct run *run, const struct plan_step *step, struct error
 	struct template_scope scope = run_scope(run, outputs);
 
 	if (rec->state == STEP_DONE || rec->is_passed_over) {
-		run_emit(run, (struct event){.kind = EVENT_STEP_SKIPPED, .attempt = rec->attempts,
-				      .text = rec->is_passed_over ? "failed before, passed over" : "done before"}, step);
+		run_emit(run,
+			(struct event){.kind = EVENT_STEP_SKIPPED,
+				.attempt = rec->attempts,
+				.text = rec->is_passed_over ? "failed before, passed over" : "done before"},
+			step);
 		return 0;
 	}
 	if (rec->has_effect || plan_when(step, &scope) != TEMPLATE_ABSENT)

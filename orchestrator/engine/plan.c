@@ -209,7 +209,8 @@ static int read_times(struct plan_step *s, const struct yaml_node *n, struct err
 	return 0;
 }
 
-static int read_step(struct plan *plan, size_t i, const struct yaml_node *n, const struct step_kind *const *kinds, struct error *err)
+static int read_step(
+	struct plan *plan, size_t i, const struct yaml_node *n, const struct step_kind *const *kinds, struct error *err)
 {
 	static const char *const known[] = {
 		"id", "uses", "with", "when", "retries", "retry_delay", "deadline", "stall", "on_failure", "about", NULL};

@@ -47,8 +47,8 @@ struct plan_with {
 	const struct param_spec *spec;
 	const struct yaml_node *at;
 	enum yaml_type type;
-	size_t count;          /* a scalar has one item, or none when it is null */
-	const char **keys;     /* mapping */
+	size_t count;      /* a scalar has one item, or none when it is null */
+	const char **keys; /* mapping */
 	struct template *items;
 };
 
@@ -79,7 +79,8 @@ struct plan {
 };
 
 /* ${file} stands in messages.  ${plan} is to be released either way. */
-int plan_load(struct plan *plan, const char *file, const char *text, const struct step_kind *const *kinds, struct error *err) must_check;
+int plan_load(struct plan *plan, const char *file, const char *text, const struct step_kind *const *kinds,
+	struct error *err) must_check;
 void plan_release(struct plan *plan);
 
 /* Checks the values given for the plan's parameters, brings them into their types and fills in defaults.  ERR_CONFIG. */

@@ -30,8 +30,8 @@ static int hint_nearest(const char *word, const struct words *w, struct error *e
 	return near ? err_hint(err, "Did you mean \"%s\"?", near) : -1;
 }
 
-const struct step_kind *check_kind(const struct plan_step *s, const struct yaml_node *uses, const struct step_kind *const *kinds,
-	struct error *err)
+const struct step_kind *check_kind(
+	const struct plan_step *s, const struct yaml_node *uses, const struct step_kind *const *kinds, struct error *err)
 {
 	struct words names cleanup(words_release) = {0};
 	const struct step_kind *kind;
@@ -69,8 +69,8 @@ const struct param_spec *check_kind_param(const struct plan_step *s, const struc
 
 /* --- references --- */
 
-static int check_param_ref(const struct plan *plan, const struct yaml_node *at, const char *name, const struct plan_param **ret,
-	struct error *err)
+static int check_param_ref(
+	const struct plan *plan, const struct yaml_node *at, const char *name, const struct plan_param **ret, struct error *err)
 {
 	struct words names cleanup(words_release) = {0};
 
@@ -106,8 +106,8 @@ static int check_step_ref(const struct plan *plan, size_t index, const struct ya
 	return hint_nearest(part->text, &names, err);
 }
 
-static int check_output_ref(const struct plan *plan, size_t index, const struct yaml_node *at, const struct template_part *part,
-	struct error *err)
+static int check_output_ref(
+	const struct plan *plan, size_t index, const struct yaml_node *at, const struct template_part *part, struct error *err)
 {
 	struct words names cleanup(words_release) = {0};
 	const struct output_spec *o;
@@ -145,8 +145,10 @@ static int check_type(const struct plan_param *p, const struct plan_with *w, str
 	bool is_scalar = p->type != PARAM_LIST && p->type != PARAM_MAP;
 
 	if (to == PARAM_CONNINFO && p->type == PARAM_STRING && !p->is_secret) {
-		yaml_error(w->at, err, "parameter \"%s\" is given to \"%s\", a connection string, and is none", p->name, w->spec->name);
-		return err_hint(err, "Declare it with \"type: conninfo\": it may hold a password, which the journal must not keep.");
+		yaml_error(w->at, err, "parameter \"%s\" is given to \"%s\", a connection string, and is none", p->name,
+			w->spec->name);
+		return err_hint(
+			err, "Declare it with \"type: conninfo\": it may hold a password, which the journal must not keep.");
 	}
 	if (p->type == to || p->type == PARAM_STRING || (is_scalar && (to == PARAM_STRING || to == PARAM_LIST)))
 		return 0;
@@ -154,8 +156,8 @@ static int check_type(const struct plan_param *p, const struct plan_with *w, str
 		w->spec->name, param_type_name(to));
 }
 
-static int check_with_template(const struct plan *plan, size_t index, const struct plan_with *w, const struct template *t,
-	struct error *err)
+static int check_with_template(
+	const struct plan *plan, size_t index, const struct plan_with *w, const struct template *t, struct error *err)
 {
 	for (size_t i = 0; i < t->count; i++) {
 		const struct template_part *part = &t->parts[i];

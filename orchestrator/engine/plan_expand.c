@@ -16,7 +16,8 @@ static int check_names(const struct plan *plan, const json_t *given, struct erro
 
 	for (size_t i = 0; i < plan->params_count; i++)
 		names[i] = plan->params[i].name;
-	json_object_foreach((json_t *)(uintptr_t)given, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)given, key, value)
+	{
 		if (plan_param_find(plan, key))
 			continue;
 		err_set(err, ERR_CONFIG, "plan \"%s\" has no parameter \"%s\"", plan->name, key);
@@ -39,7 +40,8 @@ int plan_parameters(const struct plan *plan, const json_t *given, json_t **ret, 
 
 		if (in && !json_is_null(in)) {
 			if (value_coerce(p->type, in, p->is_secret, &value, &why) < 0)
-				return err_set(err, ERR_CONFIG, "parameter \"%s\" of plan \"%s\" %s", p->name, plan->name, why.message);
+				return err_set(
+					err, ERR_CONFIG, "parameter \"%s\" of plan \"%s\" %s", p->name, plan->name, why.message);
 		} else if (p->value_default) {
 			value = json_incref(p->value_default);
 		} else if (p->is_required) {
@@ -63,7 +65,8 @@ static int add_item(json_t *list, json_t *item)
 	return json_array_append_new(list, item);
 }
 
-static enum template_result expand_many(const struct plan_with *w, const struct template_scope *scope, json_t **ret, struct error *err)
+static enum template_result expand_many(
+	const struct plan_with *w, const struct template_scope *scope, json_t **ret, struct error *err)
 {
 	json_t *all cleanup(json_decrefpp) = w->type == YAML_SEQUENCE ? json_array() : json_object();
 	enum template_result whole = TEMPLATE_VALUE;
@@ -87,7 +90,8 @@ static enum template_result expand_many(const struct plan_with *w, const struct 
 	return whole;
 }
 
-static enum template_result expand_with(const struct plan_with *w, const struct template_scope *scope, json_t **ret, struct error *err)
+static enum template_result expand_with(
+	const struct plan_with *w, const struct template_scope *scope, json_t **ret, struct error *err)
 {
 	if (w->type != YAML_SCALAR)
 		return expand_many(w, scope, ret, err);
@@ -104,8 +108,8 @@ static const struct plan_with *find_with(const struct plan_step *step, const str
 }
 
 /* One parameter of the step's kind into ${all}: from "with", else the kind's default, else absent. */
-static int expand_one(const struct plan_step *step, const struct param_spec *spec, const struct template_scope *scope, json_t *all,
-	json_t *unknown, struct error *err)
+static int expand_one(const struct plan_step *step, const struct param_spec *spec, const struct template_scope *scope,
+	json_t *all, json_t *unknown, struct error *err)
 {
 	const struct plan_with *w = find_with(step, spec);
 	struct error why cleanup(err_clear) = ERROR_INIT;
@@ -124,16 +128,19 @@ static int expand_one(const struct plan_step *step, const struct param_spec *spe
 	if (r == TEMPLATE_ABSENT && spec->default_text)
 		raw = json_string(spec->default_text);
 	if (!raw && spec->is_required)
-		return yaml_error(w ? w->at : step->at, err, "parameter \"%s\" of step \"%s\" has no value", spec->name, step->id);
+		return yaml_error(
+			w ? w->at : step->at, err, "parameter \"%s\" of step \"%s\" has no value", spec->name, step->id);
 	if (!raw)
 		return 0;
 	if (value_coerce(spec->type, raw, spec->is_secret, &value, &why) < 0)
-		return yaml_error(w ? w->at : step->at, err, "parameter \"%s\" of step \"%s\" %s", spec->name, step->id, why.message);
+		return yaml_error(
+			w ? w->at : step->at, err, "parameter \"%s\" of step \"%s\" %s", spec->name, step->id, why.message);
 	json_object_set_new(all, spec->name, value);
 	return 0;
 }
 
-int plan_expand(const struct plan_step *step, const struct template_scope *scope, json_t **ret, json_t **ret_unknown, struct error *err)
+int plan_expand(
+	const struct plan_step *step, const struct template_scope *scope, json_t **ret, json_t **ret_unknown, struct error *err)
 {
 	json_t *all cleanup(json_decrefpp) = json_object(), *unknown cleanup(json_decrefpp) = json_array();
 

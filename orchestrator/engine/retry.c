@@ -16,7 +16,7 @@ static const bool is_worth[] = {
 
 bool retry_is_worth(enum err_class class)
 {
-	return (size_t)class < array_len(is_worth) && is_worth[class];
+	return (size_t) class < array_len(is_worth) && is_worth[class];
 }
 
 int64_t retry_delay_ms(int64_t base_ms, int failures, uint64_t random)

@@ -147,7 +147,8 @@ static int make_run_id(struct run *run, struct error *err)
 
 	if (random_bytes(random, sizeof(random), err) < 0)
 		return -1;
-	run->run_id = mem_printf("%s-%s-%02x%02x", clock_format_compact(clock_utc_ms(), at), run->plan.name, random[0], random[1]);
+	run->run_id = mem_printf(
+		"%s-%s-%02x%02x", clock_format_compact(clock_utc_ms(), at), run->plan.name, random[0], random[1]);
 	return 0;
 }
 
@@ -174,15 +175,16 @@ static int created_record(struct run *run, json_t **ret, struct error *err)
 
 	if (secrets_journaled(run, &params, &omitted, &redacted, err) < 0)
 		return -1;
-	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "type", "run.created", "format", JOURNAL_FORMAT, "run",
-		run->run_id, "stack", run->o->stack, "plan", run->plan.name, "plan_sha256", run->plan.sha256, "parameters", params, "omitted",
-		omitted, "redacted", redacted, "steps", steps_json(&run->plan));
+	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "type", "run.created", "format", JOURNAL_FORMAT,
+		"run", run->run_id, "stack", run->o->stack, "plan", run->plan.name, "plan_sha256", run->plan.sha256, "parameters",
+		params, "omitted", omitted, "redacted", redacted, "steps", steps_json(&run->plan));
 	return *ret ? 0 : err_set(err, ERR_CONFIG, "stack name \"%s\" is not valid UTF-8", run->o->stack);
 }
 
 static int fill_directory(struct run *run, const char *dir, struct error *err)
 {
-	char *plan_path cleanup(mem_freep) = io_path_join(dir, "plan.yaml"), *journal_path cleanup(mem_freep) = io_path_join(dir, "journal");
+	char *plan_path cleanup(mem_freep) = io_path_join(dir, "plan.yaml");
+	char *journal_path cleanup(mem_freep) = io_path_join(dir, "journal");
 	json_t *record cleanup(json_decrefpp) = NULL;
 
 	if (io_remove_tree(dir, err) < 0 || io_make_dirs(dir, err) < 0 || created_record(run, &record, err) < 0)
@@ -196,14 +198,16 @@ static int fill_directory(struct run *run, const char *dir, struct error *err)
 static int create_files(struct run *run, struct error *err)
 {
 	char *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
-	char *name cleanup(mem_freep) = mem_printf(".new-%s", run->o->stack), *fresh cleanup(mem_freep) = io_path_join(runs, name);
+	char *name cleanup(mem_freep) = mem_printf(".new-%s", run->o->stack);
+	char *fresh cleanup(mem_freep) = io_path_join(runs, name);
 	char *journal_path cleanup(mem_freep) = NULL;
 	struct error ignored cleanup(err_clear) = ERROR_INIT;
 
 	run->dir = io_path_join(runs, run->run_id);
 	if (io_make_dirs(runs, err) < 0)
 		return -1;
-	if (fill_directory(run, fresh, err) < 0 || (rename(fresh, run->dir) < 0 && err_sys(err, "could not create run directory \"%s\"", run->dir))) {
+	if (fill_directory(run, fresh, err) < 0 ||
+		(rename(fresh, run->dir) < 0 && err_sys(err, "could not create run directory \"%s\"", run->dir))) {
 		err_context(err, "could not start run \"%s\"", run->run_id);
 		if (io_remove_tree(fresh, &ignored) < 0)
 			err_detail(err, "Directory \"%s\" is left over.", fresh);
@@ -221,8 +225,13 @@ static void close_run(struct run *run, struct run_result *ret)
 {
 	ret->outputs = state_outputs(&run->state);
 	ret->elapsed_ms = clock_mono_ms() - run->started_mono_ms;
-	run_emit(run, (struct event){.kind = EVENT_RUN_FINISHED, .text = ret->error.message, .detail = ret->error.detail,
-			      .hint = ret->error.hint, .elapsed_ms = ret->elapsed_ms}, NULL);
+	run_emit(run,
+		(struct event){.kind = EVENT_RUN_FINISHED,
+			.text = ret->error.message,
+			.detail = ret->error.detail,
+			.hint = ret->error.hint,
+			.elapsed_ms = ret->elapsed_ms},
+		NULL);
 }
 
 int run_start(const struct run_options *options, struct run_result *ret, struct error *err)
@@ -261,7 +270,8 @@ static int load_own_plan(struct run *run, struct buf *text, struct error *err)
 	sha256_of(text->data, text->len, sum);
 	if (strcmp(hex_encode(sum, sizeof(sum), hex), run->state.plan_sha256) != 0) {
 		err_set(err, ERR_CORRUPT, "plan \"%s\" is not the one run \"%s\" was started with", path, run->run_id);
-		return err_detail(err, "Its SHA-256 is %s, the journal has %s. Nothing was changed.", hex, run->state.plan_sha256);
+		return err_detail(
+			err, "Its SHA-256 is %s, the journal has %s. Nothing was changed.", hex, run->state.plan_sha256);
 	}
 	return plan_load(&run->plan, path, buf_str(text), run->o->kinds, err);
 }
@@ -294,8 +304,9 @@ static int prepare_resume(struct run *run, const char *run_id, struct buf *text,
 	if (journal_read(path, state_apply, &run->state, err) < 0) /* for the stack's name: the lock comes first */
 		return -1;
 	stack = mem_strdup(run->state.stack);
-	if (take_lock(run, stack, err) < 0 || open_journal(run, err) < 0 || load_own_plan(run, text, err) < 0 || secrets_merge(run, &given, err) < 0 ||
-		plan_parameters(&run->plan, given, &run->params, err) < 0 || check_steps(run, err) < 0)
+	if (take_lock(run, stack, err) < 0 || open_journal(run, err) < 0 || load_own_plan(run, text, err) < 0 ||
+		secrets_merge(run, &given, err) < 0 || plan_parameters(&run->plan, given, &run->params, err) < 0 ||
+		check_steps(run, err) < 0)
 		return -1;
 	return 0;
 }
@@ -320,7 +331,8 @@ static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struc
 	return 0;
 }
 
-static int resume(const struct run_options *options, const char *run_id, bool is_abandon, struct run_result *ret, struct error *err)
+static int resume(
+	const struct run_options *options, const char *run_id, bool is_abandon, struct run_result *ret, struct error *err)
 {
 	struct buf text cleanup(buf_release) = {0};
 	struct run run cleanup(run_release);
@@ -328,7 +340,8 @@ static int resume(const struct run_options *options, const char *run_id, bool is
 	memset(ret, 0, sizeof(*ret));
 	run_init(&run, options);
 	if (options->is_dry_run)
-		return err_set(err, ERR_CONFIG, "run \"%s\" was started already: it cannot be resumed or abandoned on trial", run_id);
+		return err_set(
+			err, ERR_CONFIG, "run \"%s\" was started already: it cannot be resumed or abandoned on trial", run_id);
 	if (prepare_resume(&run, run_id, &text, err) < 0)
 		return -1;
 	ret->run_id = mem_strdup(run_id);

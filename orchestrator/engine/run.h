@@ -42,7 +42,7 @@ struct run_options {
 
 enum run_status {
 	RUN_DONE,         /* exit status 0 */
-	RUN_FAILED,       /* 1, or the error class's own status; undone where the plan says so */
+	RUN_FAILED,       /* 1, or the error class's own status; resume tries again */
 	RUN_INTERRUPTED,  /* 5: resume continues */
 	RUN_WAITING,      /* 6: approval */
 	RUN_ROLLED_BACK,  /* 7 */
@@ -64,12 +64,15 @@ struct run_result {
  * Starts a new run / continues ${run_id}.  Returns 0 when the run was started and came to an end of any kind (look at
  * ret->status and ret->error), -1 when it could not start: lock held (ERR_CONFLICT), bad plan or parameters (ERR_CONFIG), damaged
  * journal (ERR_CORRUPT), plan text that is not the journaled one (ERR_CORRUPT).  ret is to be released either way.
+ * A run that was being undone goes on undoing; a failed one tries the failed step again, with its retries counted anew.
  * A resumed run takes parameters from its journal; ${options->parameters} overrides those that the journal left out (secrets,
  * passwords of connection strings) and only those.
  */
 int run_start(const struct run_options *options, struct run_result *ret, struct error *err) must_check;
 int run_resume(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
-/* Undoes the done and in-flight steps of an interrupted or failed run in reverse order and closes it: it cannot be resumed. */
+/* Undoes the done and in-flight steps of an interrupted or failed run in reverse order and closes it: it cannot be resumed.
+ * RUN_ROLLED_BACK; RUN_FAILED with ERR_REFUSED when a point of no return is done: what came after it is undone, the rest stays, and the
+ * run is closed all the same; RUN_STUCK when an undo failed: run_resume() goes on undoing. */
 int run_abandon(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
 void run_result_release(struct run_result *r);
 

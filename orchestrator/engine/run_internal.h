@@ -19,10 +19,10 @@ struct run {
 	struct journal journal;
 	struct run_lock lock;
 	bool is_guard_held;
-	bool is_journal_lost;   /* an append failed: no further effect */
+	bool is_journal_lost; /* an append failed: no further effect */
 	char *run_id, *dir;
-	json_t *params;         /* typed, secrets included */
-	pthread_mutex_t mutex;  /* journal and state: threads of a step may write checkpoints */
+	json_t *params;        /* typed, secrets included */
+	pthread_mutex_t mutex; /* journal and state: threads of a step may write checkpoints */
 	int64_t started_mono_ms;
 };
 
@@ -48,7 +48,8 @@ int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, 
 	struct error *err) must_check;
 bool run_is_cancelled(const struct run *run); /* by signal, from outside */
 /* Waits before the next attempt after ${failures}.  ERR_CANCELLED. */
-int retry_wait(struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err) must_check;
+int retry_wait(
+	struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err) must_check;
 
 /* --- loop.c --- */
 
@@ -69,13 +70,13 @@ int run_dry(struct run *run, struct run_result *ret, struct error *err) must_che
 /* --- secrets.c --- */
 
 /* The parameters as the journal may keep them; the names of those left out, and of those that lost a password. */
-int secrets_journaled(const struct run *run, json_t **ret_params, json_t **ret_omitted, json_t **ret_redacted, struct error *err)
-	must_check;
+int secrets_journaled(
+	const struct run *run, json_t **ret_params, json_t **ret_omitted, json_t **ret_redacted, struct error *err) must_check;
 /* The parameters of a resumed run: the journaled ones, completed from the options. */
 int secrets_merge(const struct run *run, json_t **ret, struct error *err) must_check;
 /* A step's parameters as they may be shown. */
-int secrets_shown(const struct run *run, const struct plan_step *step, const json_t *params, json_t **ret, struct error *err)
-	must_check;
+int secrets_shown(
+	const struct run *run, const struct plan_step *step, const json_t *params, json_t **ret, struct error *err) must_check;
 /* Takes secret values out of the error's texts: a server may quote what it was sent. */
 void secrets_scrub(const struct run *run, struct error *err);
 

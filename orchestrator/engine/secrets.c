@@ -12,7 +12,8 @@
 #define SCRUB_MIN_BYTES 4
 
 /* 1 with ${ret} as it may be written, 0 when it must be left out, -1. */
-static int redact(const struct run *run, enum param_type type, bool is_secret, const json_t *value, json_t **ret, struct error *err)
+static int redact(
+	const struct run *run, enum param_type type, bool is_secret, const json_t *value, json_t **ret, struct error *err)
 {
 	char *text cleanup(mem_freep) = NULL;
 
@@ -59,7 +60,8 @@ static bool has_name(const json_t *list, const char *name)
 	json_t *item;
 	size_t i;
 
-	json_array_foreach((json_t *)(uintptr_t)list, i, item) {
+	json_array_foreach((json_t *)(uintptr_t)list, i, item)
+	{
 		if (strcmp(json_string_value(item), name) == 0)
 			return true;
 	}
@@ -98,7 +100,8 @@ int secrets_merge(const struct run *run, json_t **ret, struct error *err)
 		if (has_name(run->state.omitted, p->name)) {
 			if (!given || json_is_null(given)) {
 				err_set(err, ERR_CONFIG, "run \"%s\" needs parameter \"%s\" again", run->run_id, p->name);
-				return err_hint(err, "It is secret and was not written to the journal: give it as it was given at the start.");
+				return err_hint(err,
+					"It is secret and was not written to the journal: give it as it was given at the start.");
 			}
 			json_object_set(all, p->name, given);
 		} else if (given && p->type == PARAM_CONNINFO && merge_conninfo(run, p, given, all, err) < 0) {

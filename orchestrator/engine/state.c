@@ -86,7 +86,8 @@ static int apply_steps(struct run_state *s, const json_t *list, struct error *er
 	size_t i;
 
 	s->steps = mem_zalloc((json_array_size(list) + 1) * sizeof(*s->steps));
-	json_array_foreach((json_t *)(uintptr_t)list, i, item) {
+	json_array_foreach((json_t *)(uintptr_t)list, i, item)
+	{
 		if (json_want_str(item, "id", "step", &s->steps[i].id, err) < 0 ||
 			json_want_str(item, "uses", "step", &s->steps[i].uses, err) < 0)
 			return -1;
@@ -113,8 +114,7 @@ static int apply_created(struct run_state *s, const json_t *r, int64_t at_ms, st
 		json_want_str(r, "plan_sha256", what, &s->plan_sha256, err) < 0 ||
 		json_want_object(r, "parameters", what, &s->parameters, err) < 0 ||
 		json_want_array(r, "omitted", what, &s->omitted, err) < 0 ||
-		json_want_array(r, "redacted", what, &s->redacted, err) < 0 ||
-		json_want_array(r, "steps", what, &steps, err) < 0)
+		json_want_array(r, "redacted", what, &s->redacted, err) < 0 || json_want_array(r, "steps", what, &steps, err) < 0)
 		return -1;
 	s->started_at_ms = at_ms;
 	return apply_steps(s, steps, err);

@@ -30,15 +30,15 @@ struct step_record {
 	const char *id, *uses; /* borrowed from run_state.created */
 	enum step_state state;
 	int attempts;
-	bool has_effect;       /* was started since it was last undone */
-	bool is_passed_over;   /* failed, and the plan says to go on without it */
-	json_t *outputs;       /* of step.done, else NULL */
-	json_t *checkpoint;    /* or NULL */
+	bool has_effect;                    /* was started since it was last undone */
+	bool is_passed_over;                /* failed, and the plan says to go on without it */
+	json_t *outputs;                    /* of step.done, else NULL */
+	json_t *checkpoint;                 /* or NULL */
 	int64_t started_at_ms, ended_at_ms; /* first start, last end; 0: none */
 };
 
 enum run_phase {
-	PHASE_RUNNING,     /* no end was written: running, or killed */
+	PHASE_RUNNING, /* no end was written: running, or killed */
 	PHASE_INTERRUPTED,
 	PHASE_FAILED,
 	PHASE_STUCK,
@@ -48,16 +48,16 @@ enum run_phase {
 };
 
 struct run_state {
-	json_t *created;  /* the first record; the strings below are borrowed from it */
+	json_t *created; /* the first record; the strings below are borrowed from it */
 	const char *run_id, *stack, *plan, *plan_sha256;
 	json_t *parameters, *omitted, *redacted;
 	struct step_record *steps;
 	size_t steps_count;
 	enum run_phase phase;
-	bool is_undoing;      /* the way is back, not forward */
-	bool is_abandoned;    /* … because it was asked for */
-	json_t *failure;      /* the step.failed that was not to be retried and still stands; NULL: none */
-	json_t *ending;       /* the run.finished or run.interrupted that ended the last start; NULL: none */
+	bool is_undoing;   /* the way is back, not forward */
+	bool is_abandoned; /* … because it was asked for */
+	json_t *failure;   /* the step.failed that was not to be retried and still stands; NULL: none */
+	json_t *ending;    /* the run.finished or run.interrupted that ended the last start; NULL: none */
 	int64_t started_at_ms, ended_at_ms;
 };
 

@@ -46,12 +46,13 @@ struct output_spec {
 
 struct step_context {
 	const char *run_id;
-	const char *run_dir;   /* <state>/runs/<run-id>, where a step may keep files of its own (durably, by io_replace_file) */
+	const char *run_dir;   /* <state>/runs/<run-id>, where a step may keep files of its own (durably, by io_replace_file);
+	                          NULL in a dry run */
 	const char *step_id;
 	int attempt;           /* from 1, over all starts of this run */
 	bool is_dry_run;       /* reached only by steps whose kind has runs_in_dry_run */
 	const json_t *params;  /* object: checked against the kind's table, defaults filled in, ${…} expanded */
-	const json_t *checkpoint; /* what step_checkpoint() journaled last for this step, or NULL */
+	const json_t *checkpoint; /* what step_checkpoint() had journaled last when this call began, or NULL */
 	json_t *outputs;       /* object to fill; journaled with step.done */
 	struct cancel *cancel; /* deadline, watchdog and signals end up here */
 	struct progress *progress;
@@ -76,7 +77,8 @@ struct step_kind {
 /* The registry: a NULL-terminated table of kinds.  NULL when there is none of that name. */
 const struct step_kind *step_kind_find(const struct step_kind *const *kinds, const char *name);
 
-/* Journals ${data} (borrowed) durably as what a resume of this step needs; it replaces the step's earlier one. */
+/* Journals ${data} (borrowed) durably as what a resume of this step needs; it replaces the step's earlier one.  From
+ * any thread of the step. */
 int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *err) must_check;
 
 /* Typed access to ctx->params, which the engine has checked already. */

@@ -106,9 +106,10 @@ static json_t *steps_json(const struct run_state *s)
 	for (size_t i = 0; i < s->steps_count; i++) {
 		const struct step_record *r = &s->steps[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "id", r->id, "uses", r->uses, "state",
-			step_state_name(r->state), "attempts", r->attempts, "started_at", time_json(r->started_at_ms), "ended_at",
-			time_json(r->ended_at_ms)));
+		json_array_append_new(list,
+			json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "id", r->id, "uses", r->uses, "state",
+				step_state_name(r->state), "attempts", r->attempts, "started_at", time_json(r->started_at_ms),
+				"ended_at", time_json(r->ended_at_ms)));
 	}
 	return list;
 }

@@ -81,7 +81,8 @@ static int parse_parts(struct arena *a, const struct yaml_node *at, const char *
 				return yaml_error(at, err, "reference without its closing brace in \"%s\"", s);
 			add_text(a, p, &text);
 			if (parse_reference(a, s + 2, (size_t)(end - s - 2), add_part(p)) < 0)
-				return yaml_error(at, err, "\"%.*s\" is no reference: ${parameter}, ${steps.ID.OUTPUT} or ${run.id}",
+				return yaml_error(at, err,
+					"\"%.*s\" is no reference: ${parameter}, ${steps.ID.OUTPUT} or ${run.id}",
 					(int)(end + 1 - s), s);
 			s = end + 1;
 		} else {
@@ -144,8 +145,8 @@ static enum template_result resolve(const struct template_part *part, const stru
 }
 
 /* Appends one part's text.  1, or 2 when it is not known, or -1. */
-static enum template_result put_part(struct buf *out, const struct template_part *part, const struct template_scope *scope,
-	struct error *err)
+static enum template_result put_part(
+	struct buf *out, const struct template_part *part, const struct template_scope *scope, struct error *err)
 {
 	json_t *value = NULL;
 	enum template_result r = resolve(part, scope, &value);
@@ -166,7 +167,8 @@ static enum template_result put_part(struct buf *out, const struct template_part
 	return TEMPLATE_VALUE;
 }
 
-enum template_result template_expand(const struct template *t, const struct template_scope *scope, json_t **ret, struct error *err)
+enum template_result template_expand(
+	const struct template *t, const struct template_scope *scope, json_t **ret, struct error *err)
 {
 	struct buf out cleanup(buf_release) = {0};
 	enum template_result all = TEMPLATE_VALUE;

@@ -26,7 +26,8 @@ struct template_part {
 	const char *source; /* as it stands in the plan: "${steps.a.b}" */
 };
 
-struct template {
+struct template
+{
 	struct template_part *parts;
 	size_t count;
 };
@@ -48,10 +49,11 @@ enum template_result {
 };
 
 /* Fails with ERR_CONFIG at ${at}. */
-int template_parse(struct arena *a, const struct yaml_node *at, const char *text, struct template *ret, struct error *err) must_check;
+int template_parse(
+	struct arena *a, const struct yaml_node *at, const char *text, struct template *ret, struct error *err) must_check;
 bool template_is_single(const struct template *t); /* exactly one reference */
 /* ${ret}: a new reference for VALUE and UNKNOWN, untouched otherwise.  ERR_CONFIG: a list inside text. */
-enum template_result template_expand(const struct template *t, const struct template_scope *scope, json_t **ret, struct error *err)
-	must_check;
+enum template_result template_expand(
+	const struct template *t, const struct template_scope *scope, json_t **ret, struct error *err) must_check;
 
 #endif

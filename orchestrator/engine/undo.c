@@ -12,7 +12,8 @@
 
 enum outcome { WENT_ON, INTERRUPTED, FAILED };
 
-static int record_failed(struct run *run, const struct plan_step *step, bool will_retry, const struct error *why, struct error *err)
+static int record_failed(
+	struct run *run, const struct plan_step *step, bool will_retry, const struct error *why, struct error *err)
 {
 	json_t *r = json_pack("{s:s, s:s, s:i, s:s, s:b}", "type", "step.failed", "step", step->id, "attempt",
 		state_step(&run->state, step->id)->attempts, "during", "undo", "will_retry", will_retry);
@@ -22,8 +23,8 @@ static int record_failed(struct run *run, const struct plan_step *step, bool wil
 }
 
 /* Calls ${verb} until it answers, is not worth another attempt, or is told to stop.  ${ret_rc}: its answer. */
-static enum outcome ask(struct run *run, const struct plan_step *step, enum step_verb verb, int *ret_rc, json_t **ret_outputs,
-	struct error *err)
+static enum outcome ask(
+	struct run *run, const struct plan_step *step, enum step_verb verb, int *ret_rc, json_t **ret_outputs, struct error *err)
 {
 	struct progress progress = {0};
 
@@ -78,7 +79,8 @@ static enum outcome settle(struct run *run, const struct plan_step *step, struct
 	out = ask(run, step, VERB_PROBE, &rc, &outputs, err);
 	if (out != WENT_ON || rc == 0)
 		return out;
-	rc = run_record(run, json_pack("{s:s, s:s, s:O, s:b}", "type", "step.done", "step", step->id, "outputs", outputs, "found", 1), err);
+	rc = run_record(run,
+		json_pack("{s:s, s:s, s:O, s:b}", "type", "step.done", "step", step->id, "outputs", outputs, "found", 1), err);
 	return rc < 0 ? FAILED : WENT_ON;
 }
 
@@ -92,7 +94,8 @@ static bool is_passed(const struct run *run, const struct plan_step *step)
 }
 
 /* ${ret_wall}: the step nothing before which may be undone, or NULL; ${ret_at}: the step where it stopped. */
-static enum outcome undo_all(struct run *run, const struct plan_step **ret_wall, const struct plan_step **ret_at, struct error *err)
+static enum outcome undo_all(
+	struct run *run, const struct plan_step **ret_wall, const struct plan_step **ret_at, struct error *err)
 {
 	for (size_t i = run->plan.steps_count; i-- > 0;) {
 		const struct plan_step *step = &run->plan.steps[i];
@@ -189,7 +192,8 @@ static void end(struct run *run, const struct plan_step *wall, struct run_result
 
 static int begin(struct run *run, struct error *err)
 {
-	return run->state.is_undoing ? 0 : run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "failure"), err);
+	return run->state.is_undoing ? 0
+				     : run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "failure"), err);
 }
 
 void run_backward(struct run *run, struct run_result *ret, struct error *why)
@@ -200,7 +204,13 @@ void run_backward(struct run *run, struct run_result *ret, struct error *why)
 	enum outcome out;
 
 	ret->failed_step = failed ? mem_strdup(failed) : NULL;
-	out = begin(run, &err) < 0 ? FAILED : undo_all(run, &wall, &at, &err);
+	if (begin(run, &err) < 0) { /* nothing is undone: the run has failed, and a resume tries the step again */
+		err_hint(&err, "When the cause is mended, run \"holdfast resume %s\" to continue.", run->run_id);
+		ret->status = RUN_FAILED;
+		err_move(&ret->error, &err);
+		return;
+	}
+	out = undo_all(run, &wall, &at, &err);
 	if (out == WENT_ON)
 		end(run, wall, ret, why);
 	else if (out == INTERRUPTED)

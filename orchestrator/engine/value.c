@@ -137,7 +137,8 @@ static json_t *coerce_list(const json_t *in)
 		free(text);
 		return take_ptr(list);
 	}
-	json_array_foreach((json_t *)(uintptr_t)in, i, item) {
+	json_array_foreach((json_t *)(uintptr_t)in, i, item)
+	{
 		text = value_text(item);
 		if (!text)
 			return NULL;
@@ -164,7 +165,8 @@ static json_t *coerce_map(const json_t *in)
 	size_t i;
 
 	if (json_is_object(in)) {
-		json_object_foreach((json_t *)(uintptr_t)in, key, item) {
+		json_object_foreach((json_t *)(uintptr_t)in, key, item)
+		{
 			char *text = value_text(item);
 
 			if (!text)
@@ -178,7 +180,8 @@ static json_t *coerce_map(const json_t *in)
 		return !*json_string_value(in) || put_pair(map, in) == 0 ? take_ptr(map) : NULL;
 	if (!json_is_array(in))
 		return NULL;
-	json_array_foreach((json_t *)(uintptr_t)in, i, item) {
+	json_array_foreach((json_t *)(uintptr_t)in, i, item)
+	{
 		if (put_pair(map, item) < 0)
 			return NULL;
 	}

@@ -25,17 +25,17 @@
 #include "orchestrator/engine/run.h"
 
 struct world {
-	char dir[64];    /* everything of this test */
+	char dir[64]; /* everything of this test */
 	char *state_dir, *files;
 	struct cancel cancel;
-	int fail_times;            /* test.act: so many runs fail with fail_class, then it works */
+	int fail_times; /* test.act: so many runs fail with fail_class, then it works */
 	enum err_class fail_class;
 	const char *fail_text;
 	int undo_fail_times;
 	bool is_probe_failing;
 	int runs, probes, undos, checks; /* calls so far */
-	bool is_signalled;         /* test.act asks for cancellation as a signal handler would, then waits for it */
-	struct buf log;            /* events, one a line */
+	bool is_signalled;               /* test.act asks for cancellation as a signal handler would, then waits for it */
+	struct buf log;                  /* events, one a line */
 };
 
 static inline char *world_path(const struct world *w, const char *name)
@@ -227,23 +227,37 @@ static const struct param_spec act_params[] = {
 static const struct param_spec check_params[] = {{.name = "is_bad", .type = PARAM_BOOL, .default_text = "false"}, {0}};
 static const struct output_spec check_outputs[] = {{.name = "word"}, {0}};
 
-static const struct step_kind kind_write = {.name = "file.write", .params = file_params, .outputs = file_outputs,
-	.probe = file_probe, .run = file_run, .undo = file_undo};
-static const struct step_kind kind_append = {.name = "file.append", .params = file_params, .outputs = append_outputs,
-	.probe = append_probe, .run = append_run, .undo = append_undo};
-static const struct step_kind kind_final = {.name = "file.final", .params = file_params, .outputs = file_outputs,
-	.probe = file_probe, .run = file_run, .undo = file_undo, .is_point_of_no_return = true};
-static const struct step_kind kind_act = {.name = "test.act", .params = act_params, .probe = act_probe, .run = act_run, .undo = act_undo};
-static const struct step_kind kind_check = {.name = "test.check", .params = check_params, .outputs = check_outputs, .run = check_run,
-	.runs_in_dry_run = true};
+static const struct step_kind kind_write = {.name = "file.write",
+	.params = file_params,
+	.outputs = file_outputs,
+	.probe = file_probe,
+	.run = file_run,
+	.undo = file_undo};
+static const struct step_kind kind_append = {.name = "file.append",
+	.params = file_params,
+	.outputs = append_outputs,
+	.probe = append_probe,
+	.run = append_run,
+	.undo = append_undo};
+static const struct step_kind kind_final = {.name = "file.final",
+	.params = file_params,
+	.outputs = file_outputs,
+	.probe = file_probe,
+	.run = file_run,
+	.undo = file_undo,
+	.is_point_of_no_return = true};
+static const struct step_kind kind_act = {
+	.name = "test.act", .params = act_params, .probe = act_probe, .run = act_run, .undo = act_undo};
+static const struct step_kind kind_check = {
+	.name = "test.check", .params = check_params, .outputs = check_outputs, .run = check_run, .runs_in_dry_run = true};
 static const struct step_kind *const test_kinds[] = {&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, NULL};
 
 /* --- the world and its runs --- */
 
 static inline void world_emit(void *ctx, const struct event *ev)
 {
-	static const char *const names[] = {"debug", "info", "warning", "run started", "run finished", "started", "skipped", "done",
-		"retry", "failed", "undone"};
+	static const char *const names[] = {"debug", "info", "warning", "run started", "run finished", "started", "skipped",
+		"done", "retry", "failed", "undone"};
 	struct world *w = ctx;
 
 	buf_printf(&w->log, "%s%s%s%s%s\n", names[ev->kind], ev->step ? " " : "", ev->step ? ev->step : "", ev->text ? ": " : "",
@@ -284,11 +298,19 @@ static inline int redact_test(const char *in, char **ret, struct error *err)
 	return 0;
 }
 
-static inline struct run_options world_options(struct world *w, struct event_sink *sink, const char *plan, const json_t *parameters)
+static inline struct run_options world_options(
+	struct world *w, struct event_sink *sink, const char *plan, const json_t *parameters)
 {
 	*sink = (struct event_sink){.emit = world_emit, .ctx = w};
-	return (struct run_options){.state_dir = w->state_dir, .stack = "shop", .plan_name = "plan.yaml", .plan_text = plan,
-		.parameters = parameters, .kinds = test_kinds, .host = w, .cancel = &w->cancel, .events = sink,
+	return (struct run_options){.state_dir = w->state_dir,
+		.stack = "shop",
+		.plan_name = "plan.yaml",
+		.plan_text = plan,
+		.parameters = parameters,
+		.kinds = test_kinds,
+		.host = w,
+		.cancel = &w->cancel,
+		.events = sink,
 		.redact_conninfo = redact_test};
 }
 

@@ -6,14 +6,16 @@
 
 #define MOST_STARTS 200
 
-static const char forward_plan[] = "name: crash\nparameters: { pass: { secret: true, required: true } }\nsteps:\n"
+static const char forward_plan[] =
+	"name: crash\nparameters: { pass: { secret: true, required: true } }\nsteps:\n"
 	"  - { id: one, uses: file.write, with: { name: one, text: first, secret: \"${pass}\" } }\n"
 	"  - { id: two, uses: file.append, with: { name: log, text: \"two ${steps.one.bytes}\" } }\n"
 	"  - { id: off, uses: file.write, when: false, with: { name: off, text: x } }\n"
 	"  - { id: three, uses: file.append, with: { name: log, text: \"three ${steps.two.line}\" } }\n"
 	"  - { id: four, uses: file.final, with: { name: final, text: \"${steps.one.path}\" } }\n";
 
-static const char backward_plan[] = "name: crash\non_failure: rollback\nparameters: { pass: { secret: true, required: true } }\nsteps:\n"
+static const char backward_plan[] =
+	"name: crash\non_failure: rollback\nparameters: { pass: { secret: true, required: true } }\nsteps:\n"
 	"  - { id: one, uses: file.write, with: { name: one, text: first, secret: \"${pass}\" } }\n"
 	"  - { id: two, uses: file.append, with: { name: log, text: \"two ${steps.one.bytes}\" } }\n"
 	"  - { id: three, uses: file.append, with: { name: log, text: \"three ${steps.two.line}\" } }\n"
@@ -21,7 +23,7 @@ static const char backward_plan[] = "name: crash\non_failure: rollback\nparamete
 
 struct scene {
 	const char *plan;
-	enum run_status status;        /* of the undisturbed run */
+	enum run_status status; /* of the undisturbed run */
 	const char *state;
 	const char *one, *log, *final; /* the files' content at the end */
 };
@@ -167,6 +169,40 @@ static void killed_again_and_again(const struct scene *scene, int every)
 	world_close(&w);
 }
 
+/* The kill came between the point of no return and its record: only the world knows that there is no way back. */
+static void an_unjournaled_point_of_no_return_is_respected(void **state)
+{
+	struct world w;
+	struct run_options o;
+	struct run_result r;
+	struct event_sink sink;
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	json_t *given cleanup(json_decrefpp) = json_pack("{s:s}", "pass", "hush-hush");
+	char *id cleanup(mem_freep) = NULL, *message cleanup(mem_freep) = NULL;
+	pid_t pid;
+	int status;
+
+	(void)state;
+	world_open(&w);
+	assert_int_equal(start(&w, &forward, "effect", 4), 1);
+	assert_file(&w, "final", "one");
+	id = world_run(&w);
+	message = mem_printf("run \"%s\" is closed, but not undone before step \"four\"", id);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		o = world_options(&w, &sink, forward.plan, given);
+		if (run_abandon(&o, id, &r, &err) < 0)
+			_exit(99);
+		_exit(r.status == RUN_FAILED && r.error.class == ERR_REFUSED && strcmp(r.error.message, message) == 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_file(&w, "final", "one");
+	assert_file(&w, "log", forward.log);
+	world_close(&w);
+}
+
 static void a_run_killed_at_every_start_arrives_in_the_end(void **state)
 {
 	(void)state;
@@ -183,6 +219,7 @@ int main(void)
 		cmocka_unit_test(a_run_killed_after_any_record_resumes_to_the_same_end),
 		cmocka_unit_test(a_rollback_killed_after_any_record_goes_on_to_the_same_end),
 		cmocka_unit_test(an_effect_that_is_there_but_not_journaled_is_found),
+		cmocka_unit_test(an_unjournaled_point_of_no_return_is_respected),
 		cmocka_unit_test(a_run_killed_at_every_start_arrives_in_the_end),
 	};
 

@@ -189,7 +189,8 @@ static void gaps_and_strangers_are_refused(void **state)
 	for (size_t i = 0; i < array_len(cases); i++) {
 		struct journal j cleanup(journal_close) = JOURNAL_INIT;
 		struct error err cleanup(err_clear) = ERROR_INIT;
-		char *line cleanup(mem_freep) = line_of(cases[i].json), *all cleanup(mem_freep) = mem_printf("%s%s", whole.data, line);
+		char *line cleanup(mem_freep) = line_of(cases[i].json),
+			   *all cleanup(mem_freep) = mem_printf("%s%s", whole.data, line);
 		char *message cleanup(mem_freep) = NULL;
 		int n = 0;
 
@@ -233,7 +234,7 @@ static void a_full_disk_leaves_the_last_good_record(void **state)
 
 	write_three(f);
 	read_whole(f, &before);
-	signal(SIGXFSZ, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	assert_int_equal(journal_open(&j, f->path, count_records, &n, &err), 0);
 	low = old;
@@ -277,7 +278,8 @@ static void nothing_is_appended_after_a_failed_sync(void **state)
 /* Records that cannot follow each other, told by the state machine. */
 static void impossible_histories_are_refused(void **state)
 {
-	static const char created[] = "{\"seq\":1,\"at\":\"2026-11-20T03:15:00.000Z\",\"type\":\"run.created\",\"format\":\"holdfast-journal/1\","
+	static const char created[] =
+		"{\"seq\":1,\"at\":\"2026-11-20T03:15:00.000Z\",\"type\":\"run.created\",\"format\":\"holdfast-journal/1\","
 		"\"run\":\"r\",\"stack\":\"s\",\"plan\":\"p\",\"plan_sha256\":\"x\",\"parameters\":{},\"omitted\":[],\"redacted\":[],"
 		"\"steps\":[{\"id\":\"a\",\"uses\":\"k\"},{\"id\":\"b\",\"uses\":\"k\"}]}";
 	static const struct {
@@ -287,13 +289,15 @@ static void impossible_histories_are_refused(void **state)
 		{{"\"type\":\"step.done\",\"step\":\"a\",\"outputs\":{}"}, "a step is done that was not started"},
 		{{"\"type\":\"step.started\",\"step\":\"a\",\"attempt\":2"}, "an attempt does not follow the one before it"},
 		{{"\"type\":\"step.started\",\"step\":\"c\",\"attempt\":1"}, "the plan has no step \"c\""},
-		{{"\"type\":\"step.started\",\"step\":\"a\",\"attempt\":1", "\"type\":\"step.started\",\"step\":\"b\",\"attempt\":1"},
+		{{"\"type\":\"step.started\",\"step\":\"a\",\"attempt\":1",
+			 "\"type\":\"step.started\",\"step\":\"b\",\"attempt\":1"},
 			"a step starts while another is in flight"},
 		{{"\"type\":\"step.started\",\"step\":\"a\",\"attempt\":1", "\"type\":\"step.undone\",\"step\":\"a\""},
 			"a step is undone that is not to be"},
 		{{"\"type\":\"run.undoing\",\"reason\":\"failure\"", "\"type\":\"step.started\",\"step\":\"a\",\"attempt\":1"},
 			"a step starts while the run is being undone"},
-		{{"\"type\":\"run.finished\",\"status\":\"done\"", "\"type\":\"run.resumed\""}, "the run is resumed after its end"},
+		{{"\"type\":\"run.finished\",\"status\":\"done\"", "\"type\":\"run.resumed\""},
+			"the run is resumed after its end"},
 		{{"\"type\":\"run.finished\",\"status\":\"done\"", "\"type\":\"step.started\",\"step\":\"a\",\"attempt\":1"},
 			"something happens to a step after the run's end"},
 		{{"\"type\":\"run.paraded\""}, "unknown type \"run.paraded\""},
@@ -311,7 +315,8 @@ static void impossible_histories_are_refused(void **state)
 		buf_puts(&text, line);
 		free(line);
 		for (n = 0; n < 4 && cases[i].records[n]; n++) {
-			char *json cleanup(mem_freep) = mem_printf("{\"seq\":%d,\"at\":\"2026-11-20T03:15:01.000Z\",%s}", n + 2, cases[i].records[n]);
+			char *json cleanup(mem_freep) = mem_printf(
+				"{\"seq\":%d,\"at\":\"2026-11-20T03:15:01.000Z\",%s}", n + 2, cases[i].records[n]);
 
 			line = line_of(json);
 			buf_puts(&text, line);

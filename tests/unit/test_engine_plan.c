@@ -3,8 +3,9 @@
 
 #include "orchestrator/engine/plan.h"
 
-#define HEAD "name: p\nparameters:\n  jobs: { type: int, default: 2 }\n  who: { required: true }\n  tables: { type: list }\n" \
-	     "  pass: { secret: true }\n  db: { type: conninfo }\nsteps:\n"
+#define HEAD \
+	"name: p\nparameters:\n  jobs: { type: int, default: 2 }\n  who: { required: true }\n  tables: { type: list }\n" \
+	"  pass: { secret: true }\n  db: { type: conninfo }\nsteps:\n"
 
 static const char intact[] = HEAD
 	"  - id: a\n    uses: file.write\n    with: { name: \"${who}.txt\", text: \"n=${jobs} $${x}\", count: \"${jobs}\", items: \"${tables}\", "
@@ -37,10 +38,10 @@ static void values_keep_their_types_and_text_is_interpolated(void **state)
 	json_t *given cleanup(json_decrefpp) = json_pack("{s:s, s:[s,s], s:s}", "who", "me", "tables", "t", "u", "jobs", "4");
 	json_t *params cleanup(json_decrefpp) = NULL, *a cleanup(json_decrefpp) = NULL, *b cleanup(json_decrefpp) = NULL;
 	json_t *outputs cleanup(json_decrefpp) = json_pack("{s:{s:s}}", "a", "path", "here");
-	json_t *want_a cleanup(json_decrefpp) = json_pack("{s:s, s:s, s:i, s:[s,s], s:{s:s}, s:b}", "name", "me.txt", "text", "n=4 ${x}", "count",
-		4, "items", "t", "u", "labels", "run", "R1", "is_on", 0);
-	json_t *want_b cleanup(json_decrefpp) = json_pack("{s:s, s:s, s:i, s:i, s:b}", "name", "b", "text", "here", "count", 7, "size",
-		1048576, "is_on", 0);
+	json_t *want_a cleanup(json_decrefpp) = json_pack("{s:s, s:s, s:i, s:[s,s], s:{s:s}, s:b}", "name", "me.txt", "text",
+		"n=4 ${x}", "count", 4, "items", "t", "u", "labels", "run", "R1", "is_on", 0);
+	json_t *want_b cleanup(json_decrefpp) = json_pack(
+		"{s:s, s:s, s:i, s:i, s:b}", "name", "b", "text", "here", "count", 7, "size", 1048576, "is_on", 0);
 	struct template_scope scope;
 
 	(void)state;
@@ -87,7 +88,8 @@ static void wrong_plans_are_told_with_their_place(void **state)
 		{HEAD "  - id: a\n    uses: file.write\n    with: { name: x, text: \"${pass}\" }\n",
 			"plan.yaml:11:28: secret parameter \"pass\" cannot be given to \"text\", which is not secret", NULL},
 		{HEAD "  - id: a\n    uses: file.write\n    with: { name: x, text: \"${db}\" }\n",
-			"plan.yaml:11:28: parameter \"db\", a connection string, cannot be given to \"text\", which is none", NULL},
+			"plan.yaml:11:28: parameter \"db\", a connection string, cannot be given to \"text\", which is none",
+			NULL},
 		{HEAD "  - id: a\n    uses: file.write\n    with: { name: x, text: y, database: \"${who}\" }\n",
 			"plan.yaml:11:41: parameter \"who\" is given to \"database\", a connection string, and is none",
 			"Declare it with \"type: conninfo\": it may hold a password, which the journal must not keep."},
@@ -96,8 +98,10 @@ static void wrong_plans_are_told_with_their_place(void **state)
 		{HEAD "  - id: a\n    uses: test.act\n    when: maybe\n",
 			"plan.yaml:11:11: when must be true, false, \"${name}\" or \"!${name}\", not \"maybe\"", NULL},
 		{HEAD "  - id: a\n    uses: test.act\n    on_failure: rolback\n",
-			"plan.yaml:11:17: on_failure must be stop, continue or rollback, not \"rolback\"", "Did you mean \"rollback\"?"},
-		{HEAD "  - id: a\n    uses: test.act\n  - id: a\n    uses: test.act\n", "plan.yaml:11:9: there are two steps \"a\"", NULL},
+			"plan.yaml:11:17: on_failure must be stop, continue or rollback, not \"rolback\"",
+			"Did you mean \"rollback\"?"},
+		{HEAD "  - id: a\n    uses: test.act\n  - id: a\n    uses: test.act\n",
+			"plan.yaml:11:9: there are two steps \"a\"", NULL},
 		{"name: p\nparameters: { n: { type: integer } }\nsteps: []\n",
 			"plan.yaml:2:26: unknown type \"integer\" of parameter \"n\"", NULL},
 		{"name: p\nparameters: { n: { type: int, default: x } }\nsteps: []\n",

@@ -64,7 +64,8 @@ static void assert_state(struct fixture *f, const char *want, bool is_resumable)
 	run_summary_release(&s);
 }
 
-static const char two_files[] = "name: two\nparameters: { text: { default: hello } }\nsteps:\n"
+static const char two_files[] =
+	"name: two\nparameters: { text: { default: hello } }\nsteps:\n"
 	"  - { id: one, uses: file.write, with: { name: one, text: \"${text}\" } }\n"
 	"  - { id: two, uses: file.append, with: { name: log, text: \"${steps.one.path}/${steps.one.bytes}\" } }\n";
 
@@ -93,9 +94,9 @@ static void a_run_goes_from_start_to_end(void **state)
 }
 
 static const char act_plan[] = "name: act\nsteps:\n"
-	"  - { id: one, uses: file.write, with: { name: one, text: x } }\n"
-	"  - { id: act, uses: test.act, retries: 3, retry_delay: 1ms }\n"
-	"  - { id: last, uses: file.write, with: { name: last, text: y } }\n";
+			       "  - { id: one, uses: file.write, with: { name: one, text: x } }\n"
+			       "  - { id: act, uses: test.act, retries: 3, retry_delay: 1ms }\n"
+			       "  - { id: last, uses: file.write, with: { name: last, text: y } }\n";
 
 static void what_may_work_later_is_tried_again(void **state)
 {
@@ -117,13 +118,13 @@ static void every_other_class_fails_at_once(void **state)
 {
 	struct fixture *f = *state;
 
-	for (int class = ERR_RETRY; class <= ERR_BUG; class++) {
-		assert_int_equal(retry_is_worth((enum err_class)class), class == ERR_RETRY);
+	for (int class = ERR_RETRY; class <= ERR_BUG; class ++) {
+		assert_int_equal(retry_is_worth((enum err_class) class), class == ERR_RETRY);
 		if (class == ERR_RETRY)
 			continue;
 		f->w.runs = 0;
 		f->w.fail_times = 1;
-		f->w.fail_class = (enum err_class)class;
+		f->w.fail_class = (enum err_class) class;
 		start(f, act_plan);
 		assert_int_equal(f->r.status, RUN_FAILED);
 		assert_int_equal(f->r.error.class, class);
@@ -169,7 +170,8 @@ static void backoff_doubles_within_its_bounds(void **state)
 		int64_t base_ms;
 		int failures;
 		int64_t most_ms;
-	} cases[] = {{1000, 1, 1000}, {1000, 2, 2000}, {1000, 5, 16000}, {1000, 7, 60000}, {1000, 1000, 60000}, {0, 9, 0}, {90000, 1, 60000}};
+	} cases[] = {{1000, 1, 1000}, {1000, 2, 2000}, {1000, 5, 16000}, {1000, 7, 60000}, {1000, 1000, 60000}, {0, 9, 0},
+		{90000, 1, 60000}};
 
 	(void)state;
 	for (size_t i = 0; i < array_len(cases); i++) {
@@ -209,7 +211,8 @@ static void a_deadline_ends_even_what_moves(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f, "name: slow\nsteps:\n  - { id: act, uses: test.act, deadline: 50ms, retries: 1, retry_delay: 1ms, with: { beats: 100000 } }\n");
+	start(f,
+		"name: slow\nsteps:\n  - { id: act, uses: test.act, deadline: 50ms, retries: 1, retry_delay: 1ms, with: { beats: 100000 } }\n");
 	assert_int_equal(f->r.status, RUN_FAILED);
 	assert_string_equal(f->r.error.message, "step \"act\" did not end within 50ms");
 	assert_int_equal(f->w.runs, 2); /* it is worth a retry */
@@ -246,17 +249,18 @@ static void a_failure_may_be_passed_over(void **state)
 
 	f->w.fail_times = 1;
 	f->w.fail_class = ERR_FAILED;
-	start(f, "name: go\nsteps:\n  - { id: act, uses: test.act, on_failure: continue }\n"
-		 "  - { id: last, uses: file.write, with: { name: last, text: y } }\n");
+	start(f,
+		"name: go\nsteps:\n  - { id: act, uses: test.act, on_failure: continue }\n"
+		"  - { id: last, uses: file.write, with: { name: last, text: y } }\n");
 	assert_int_equal(f->r.status, RUN_DONE);
 	assert_file(&f->w, "last", "y");
 	assert_non_null(strstr(buf_str(&f->w.log), "failed act: the world is against it"));
 }
 
 static const char rollback_plan[] = "name: back\non_failure: rollback\nsteps:\n"
-	"  - { id: one, uses: file.write, with: { name: one, text: x } }\n"
-	"  - { id: two, uses: file.append, with: { name: log, text: \"${steps.one.path}\" } }\n"
-	"  - { id: act, uses: test.act }\n";
+				    "  - { id: one, uses: file.write, with: { name: one, text: x } }\n"
+				    "  - { id: two, uses: file.append, with: { name: log, text: \"${steps.one.path}\" } }\n"
+				    "  - { id: act, uses: test.act }\n";
 
 static void a_rollback_undoes_in_reverse_order(void **state)
 {
@@ -286,8 +290,9 @@ static void a_rollback_that_fails_spells_every_state(void **state)
 	message = mem_printf("could not undo step \"act\" of run \"%s\": it will not go back", f->r.run_id);
 	assert_int_equal(f->r.status, RUN_STUCK);
 	assert_string_equal(f->r.error.message, message);
-	assert_string_equal(f->r.error.detail, "State: step \"one\" (file.write): done, not undone; step \"two\" (file.append): done, not "
-					       "undone; step \"act\" (test.act): could not be undone.");
+	assert_string_equal(f->r.error.detail,
+		"State: step \"one\" (file.write): done, not undone; step \"two\" (file.append): done, not "
+		"undone; step \"act\" (test.act): could not be undone.");
 	assert_file(&f->w, "one", "x");
 	assert_state(f, "stuck", true);
 	resume(f); /* the cause is mended: it goes on undoing, and the first failure is still the reason */
@@ -302,9 +307,10 @@ static void nothing_before_a_point_of_no_return_is_undone(void **state)
 
 	f->w.fail_times = 1;
 	f->w.fail_class = ERR_FAILED;
-	start(f, "name: ponr\non_failure: rollback\nsteps:\n  - { id: one, uses: file.write, with: { name: one, text: x } }\n"
-		 "  - { id: swap, uses: file.final, with: { name: swap, text: x } }\n"
-		 "  - { id: three, uses: file.write, with: { name: three, text: x } }\n  - { id: act, uses: test.act }\n");
+	start(f,
+		"name: ponr\non_failure: rollback\nsteps:\n  - { id: one, uses: file.write, with: { name: one, text: x } }\n"
+		"  - { id: swap, uses: file.final, with: { name: swap, text: x } }\n"
+		"  - { id: three, uses: file.write, with: { name: three, text: x } }\n  - { id: act, uses: test.act }\n");
 	assert_int_equal(f->r.status, RUN_FAILED);
 	assert_string_equal(f->r.error.detail, "Step \"swap\" is a point of no return: it and the steps before it stay done.");
 	assert_file(&f->w, "one", "x");
@@ -479,7 +485,8 @@ static void an_unknown_run_is_told_with_the_known_ones(void **state)
 static void a_changed_plan_is_refused(void **state)
 {
 	struct fixture *f = *state;
-	char *path cleanup(mem_freep) = NULL, *message cleanup(mem_freep) = NULL, *before cleanup(mem_freep) = NULL, *after cleanup(mem_freep) = NULL;
+	char *path cleanup(mem_freep) = NULL, *message cleanup(mem_freep) = NULL, *before cleanup(mem_freep) = NULL,
+		   *after cleanup(mem_freep) = NULL;
 
 	f->w.fail_times = 1;
 	f->w.fail_class = ERR_FAILED;
@@ -529,7 +536,7 @@ static void a_full_disk_stops_before_the_next_effect(void **state)
 	struct rlimit old, low;
 	size_t size, tried = 0;
 
-	signal(SIGXFSZ, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	start(f, act_plan);
 	journal = world_journal(&f->w, f->r.run_id);
 	size = strlen(journal);
@@ -570,7 +577,7 @@ static void a_start_that_cannot_write_leaves_nothing(void **state)
 	char *runs cleanup(mem_freep) = io_path_join(f->w.state_dir, "runs"), *id;
 	struct rlimit old, low;
 
-	signal(SIGXFSZ, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	low = old;
 	low.rlim_cur = 300; /* the plan fits, the first record does not */
@@ -598,7 +605,8 @@ static void a_state_directory_that_cannot_be_made_is_an_error(void **state)
 
 /* --- secrets --- */
 
-static const char secret_plan[] = "name: hush\nparameters:\n  pass: { secret: true }\n  db: { type: conninfo }\nsteps:\n"
+static const char secret_plan[] =
+	"name: hush\nparameters:\n  pass: { secret: true }\n  db: { type: conninfo }\nsteps:\n"
 	"  - { id: one, uses: file.write, with: { name: one, text: x, secret: \"${pass}\", database: \"${db}\" } }\n"
 	"  - { id: act, uses: test.act }\n";
 
@@ -655,12 +663,14 @@ static void no_secret_is_written_and_a_resume_asks_again(void **state)
 
 static void a_dry_run_checks_and_changes_nothing(void **state)
 {
-	static const char plan[] = "name: dry\nparameters: { pass: { secret: true }, db: { type: conninfo }, is_bad: { type: bool, default: false } }\n"
+	static const char plan[] =
+		"name: dry\nparameters: { pass: { secret: true }, db: { type: conninfo }, is_bad: { type: bool, default: false } }\n"
 		"steps:\n  - { id: check, uses: test.check, with: { is_bad: \"${is_bad}\" } }\n"
 		"  - { id: one, uses: file.write, with: { name: one, text: \"${steps.check.word}\", secret: \"${pass}\", database: \"${db}\" } }\n"
 		"  - { id: off, uses: file.write, when: false, with: { name: off, text: x } }\n"
 		"  - { id: two, uses: file.append, with: { name: log, text: \"${steps.one.path}\" } }\n";
-	static const char want[] = "[{\"id\":\"check\",\"uses\":\"test.check\",\"with\":{\"is_bad\":false},\"checked\":true},"
+	static const char want[] =
+		"[{\"id\":\"check\",\"uses\":\"test.check\",\"with\":{\"is_bad\":false},\"checked\":true},"
 		"{\"id\":\"one\",\"uses\":\"file.write\",\"with\":{\"name\":\"one\",\"text\":\"checked\",\"database\":\"host=a\",\"count\":7,\"is_on\":false}},"
 		"{\"id\":\"off\",\"uses\":\"file.write\",\"skipped\":true},"
 		"{\"id\":\"two\",\"uses\":\"file.append\",\"with\":{\"name\":\"log\",\"text\":\"${steps.one.path}\",\"count\":7,\"is_on\":false}}]";
