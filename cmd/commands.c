@@ -73,14 +73,14 @@ const struct command commands[CMD_COUNT] = {
 		       "be the unique beginning of an id: every step of that run.",
 		.example = "holdfast status --stack shop", .run = cmd_status, .needs_config = true},
 	[CMD_RESUME] = {"resume", "[RUN]", 0, 1, "continue a run that did not finish",
-		.doc = "Steps that are done are skipped; the one in flight is looked at, then finished or\n"
-		       "done again.  Without RUN: the only run that can be resumed.  Everything but\n"
+		.doc = "Steps that are done are skipped; the one in flight is looked at, then finished\n"
+		       "or done again.  Without RUN: the only run that can be resumed.  Everything but\n"
 		       "passwords is in the journal; those come from the configuration, ~/.pgpass,\n"
 		       "PGPASSWORD or --database.",
 		.example = "holdfast resume", .statuses = "3, 4, 5", .run = cmd_resume, .needs_config = true},
 	[CMD_ABANDON] = {"abandon", "RUN", 1, 1, "undo a run that did not finish, and close it",
-		.doc = "Undoes its steps in reverse order: a half-written archive, a half-filled database\n"
-		       "are removed.  The run cannot be resumed afterwards.",
+		.doc = "Undoes its steps in reverse order: a half-written archive, a half-filled\n"
+		       "database are removed.  The run cannot be resumed afterwards.",
 		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9", .run = cmd_abandon,
 		.needs_config = true},
 	[CMD_GENERATE] = {"generate", "man DIR|completion|options", 1, 2,

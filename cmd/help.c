@@ -105,9 +105,11 @@ void help_general(struct buf *out)
 void help_command(const struct command *c, struct buf *out)
 {
 	bool has_own = false;
+	char *head cleanup(mem_freep) = mem_printf("holdfast %s: %s", c->name, c->about);
 
-	buf_printf(out, "holdfast %s: %s\n\nusage: holdfast %s [OPTION]...%s%s\n", c->name, c->about, c->name,
-		c->operands ? " " : "", c->operands ? c->operands : "");
+	put_wrapped(out, head, 0);
+	buf_printf(
+		out, "\nusage: holdfast %s [OPTION]...%s%s\n", c->name, c->operands ? " " : "", c->operands ? c->operands : "");
 	if (*c->doc)
 		buf_printf(out, "\n%s\n", c->doc);
 	for (size_t i = 0; i < OPT_COUNT; i++) {

@@ -330,7 +330,7 @@ int options_parse(int argc, char *const *argv, struct options *ret, struct error
 		enum option_id id = wants(argc, argv, "--help", "-?") ? OPT_HELP : OPT_VERSION;
 
 		err_clear(err);
-		return value_add(ret, id, SOURCE_FLAG, "true", "", err);
+		return option_is_given(ret, id) ? 0 : value_add(ret, id, SOURCE_FLAG, "true", "", err);
 	}
 	if (rc < 0) {
 		struct error ignored cleanup(err_clear) = ERROR_INIT;

@@ -91,12 +91,23 @@ json_t *json_of_summary(const struct run_summary *s)
 	return o;
 }
 
+/* One line of a message, cut where a table would get too wide: "holdfast status RUN" has all of it. */
+static char *first_words(const char *message)
+{
+	size_t n = message ? strcspn(message, "\n") : 0;
+
+	if (n <= 72)
+		return mem_strndup(message ? message : "", n);
+	for (n = 69; n && ((unsigned char)message[n] & 0xc0) == 0x80;)
+		n--;
+	return mem_printf("%.*s...", (int)n, message);
+}
+
 static void runs_row(struct table *t, const struct run_summary *s)
 {
 	char *started cleanup(mem_freep) = text_time(s->started_at_ms);
 	char *took cleanup(mem_freep) = s->ended_at_ms ? text_duration(s->ended_at_ms - s->started_at_ms) : mem_strdup("");
-	char *what cleanup(mem_freep) = s->message ? mem_printf("%.*s", (int)strcspn(s->message, "\n"), s->message)
-						   : mem_strdup("");
+	char *what cleanup(mem_freep) = first_words(s->message);
 
 	table_row(t, (const char *const[]){s->run_id, s->stack, s->plan, s->state, started, took, s->step, what});
 }

@@ -162,9 +162,22 @@ static int unknown_repository(const struct app *app, const char *name, struct er
 	return err_hint(err, "A directory is written with a slash: \"./%s\".", name);
 }
 
+/* Only the scheme is told: what stands behind it may hold credentials. */
+static int check_scheme(const char *name, const char *url, struct error *err)
+{
+	const char *end = strstr(url, "://");
+
+	if (!end || strncmp(url, "file://", 7) == 0)
+		return 0;
+	err_set(err, ERR_CONFIG, "repository \"%s\" is at \"%.*s://\", which this version of holdfast cannot reach",
+		name ? name : "", (int)(end - url), url);
+	return err_hint(err, "Use a directory: \"file:///…\".");
+}
+
 static int choose_repository(struct app *app, unsigned needs, struct target *t, struct error *err)
 {
 	const char *name = option_text(&app->options, OPT_REPOSITORY);
+	char *url cleanup(mem_freep) = NULL;
 
 	t->is_repository_chosen = name != NULL;
 	if (!name && t->config_stack)
@@ -180,11 +193,13 @@ static int choose_repository(struct app *app, unsigned needs, struct target *t, 
 	t->config_repository = config_repository(&app->config, name);
 	if (!t->config_repository && !is_place(name))
 		return unknown_repository(app, name, err);
-	if (t->config_repository) {
-		t->repository = mem_strdup(name);
+	if (!t->config_repository)
+		return absolute_place(name, &t->repository, err) < 0 ? -1 : check_scheme(NULL, t->repository, err);
+	t->repository = mem_strdup(name);
+	if (!(needs & NEED_REPOSITORY))
 		return 0;
-	}
-	return absolute_place(name, &t->repository, err);
+	/* Told now, not after the rows were copied. */
+	return config_repository_url(t->config_repository, &url, err) < 0 ? -1 : check_scheme(name, url, err);
 }
 
 static int resolve(struct app *app, unsigned needs, struct target *t, struct error *err)
@@ -223,18 +238,6 @@ void target_release(struct target *t)
 	free(t->database);
 	free(t->repository);
 	memset(t, 0, sizeof(*t));
-}
-
-/* Only the scheme is told: what stands behind it may hold credentials. */
-static int check_scheme(const char *name, const char *url, struct error *err)
-{
-	const char *end = strstr(url, "://");
-
-	if (!end || strncmp(url, "file://", 7) == 0)
-		return 0;
-	err_set(err, ERR_CONFIG, "repository \"%s\" is at \"%.*s://\", which this version of holdfast cannot reach",
-		name ? name : "", (int)(end - url), url);
-	return err_hint(err, "Use a directory: \"file:///…\".");
 }
 
 int target_open_repository(struct app *app, const char *name_or_url, bool is_created, struct repository **ret, struct error *err)

@@ -139,6 +139,16 @@ static bool put_part(struct buf *out, size_t start, unsigned width, const char *
 	return true;
 }
 
+/* A span that runs or shrinks while one looks: whole seconds do. */
+static char *whole_seconds(int64_t ms, char *out)
+{
+	if (ms < 60000)
+		snprintf(out, CLOCK_TEXT_BYTES, "%ds", (int)(ms / 1000));
+	else
+		duration_format(ms / 1000 * 1000, out);
+	return out;
+}
+
 static void put_amount(struct buf *out, size_t start, unsigned width, uint64_t bytes, uint64_t total)
 {
 	char a[CLOCK_TEXT_BYTES], b[CLOCK_TEXT_BYTES];
@@ -175,7 +185,7 @@ void ui_progress_line(
 		(void)put_part(out, start, width, text);
 	}
 	if (bytes_per_s && total > bytes) {
-		snprintf(text, sizeof(text), "%s left", duration_format((int64_t)((total - bytes) / bytes_per_s) * 1000, when));
+		snprintf(text, sizeof(text), "%s left", whole_seconds((int64_t)((total - bytes) / bytes_per_s) * 1000, when));
 		(void)put_part(out, start, width, text);
 	}
 	if (items_total) {
@@ -187,7 +197,7 @@ void ui_progress_line(
 		buf_puts(&count, " rows");
 		(void)put_part(out, start, width, buf_str(&count));
 	}
-	(void)put_part(out, start, width, duration_format(elapsed_ms / 1000 * 1000, when));
+	(void)put_part(out, start, width, whole_seconds(elapsed_ms, when));
 }
 
 /* ---- events ---- */

@@ -1,0 +1,98 @@
+# bash completion of holdfast.  Written by "holdfast generate completion".
+# shellcheck shell=bash
+
+_holdfast() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' words='' i
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		backup | list | show | verify | restore | drop-old | run | plan | runs | status | resume | abandon | version | help)
+			command=${COMP_WORDS[i]}
+			break
+			;;
+		esac
+	done
+	COMPREPLY=()
+	case $prev in
+	--config) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--state-dir) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	--stack) ;;
+	--output) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur") ;;
+	--database | -d) ;;
+	--host | -h) ;;
+	--port) ;;
+	--username | -U) ;;
+	--repository | -r) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	--jobs | -j) ;;
+	--schema | -n) ;;
+	--exclude-schema | -N) ;;
+	--table | -t) ;;
+	--exclude-table | -T) ;;
+	--compress | -Z) ;;
+	--piece-size) ;;
+	--lock-wait) ;;
+	--read-back) mapfile -t COMPREPLY < <(compgen -W 'quick checksums content' -- "$cur") ;;
+	--app-version) ;;
+	--on-interrupted) mapfile -t COMPREPLY < <(compgen -W 'auto resume abandon' -- "$cur") ;;
+	--target-db) ;;
+	--map-role) ;;
+	--verify) mapfile -t COMPREPLY < <(compgen -W 'rows counts none' -- "$cur") ;;
+	--param) ;;
+	--pg-bindir) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	--lock-timeout) ;;
+	*) words=1 ;;
+	esac
+	[ "$words" ] || return 0
+	case $command in
+	'')
+		words='backup list show verify restore drop-old run plan runs status resume abandon version help --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	backup)
+		words=' --database --host --port --username --repository --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	list)
+		words=' --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	show)
+		words='latest --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	verify)
+		words='latest all --repository --jobs --quick --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	restore)
+		words='latest --database --host --port --username --repository --jobs --table --target-db --no-owner --map-role --verify --pg-bindir --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	drop-old)
+		words=' --database --host --port --username --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	run)
+		words=' --database --host --username --repository --param --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	plan)
+		words='list show --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	runs)
+		words=' --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	status)
+		words=' --database --host --port --username --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	resume)
+		words=' --database --host --port --username --repository --lock-timeout --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	abandon)
+		words=' --database --host --port --username --repository --lock-timeout --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	version)
+		words=' --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	help)
+		words=' --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+	if [ "$command" = run ] && [[ $cur != -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+	fi
+}
+complete -F _holdfast holdfast
