@@ -22,7 +22,8 @@ struct json_walk {
 };
 
 /* Begins at the object or array ${part} of ${text}.  Fails with ERR_CORRUPT where it is neither. */
-int json_walk_begin(struct json_walk *w, struct json_part text, struct json_part part, const char *what, struct error *err) must_check;
+int json_walk_begin(
+	struct json_walk *w, struct json_part text, struct json_part part, const char *what, struct error *err) must_check;
 /* 1: the next value, with its key (without quotes, not unescaped; empty in an array); 0: the end; -1: ERR_CORRUPT. */
 int json_walk_next(struct json_walk *w, struct json_part *ret_key, struct json_part *ret_value, struct error *err) must_check;
 /* Builds the tree of one part; the caller releases it.  Fails with ERR_CORRUPT: "<what>: <reason> at line L column C". */

@@ -3,9 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OF(owner_, key_, kind, field) {.key = key_, .type = kind, .at = offsetof(owner_, field)}
-#define LIST_OF(owner_, key_, kind, field)                                                                                               \
-	{.key = key_, .type = kind, .at = offsetof(owner_, field), .count_at = offsetof(owner_, field##_count)}
+#define OF(owner_, key_, kind, field) \
+	{ \
+		.key = key_, .type = kind, .at = offsetof(owner_, field) \
+	}
+#define LIST_OF(owner_, key_, kind, field) \
+	{ \
+		.key = key_, .type = kind, .at = offsetof(owner_, field), .count_at = offsetof(owner_, field##_count) \
+	}
 
 static const struct manifest_field manifest_fields[] = {
 	OF(struct manifest, "id", FIELD_OWN_NAME, backup_id),
@@ -50,8 +55,10 @@ static const struct manifest_field snapshot_fields[] = {
 	OF(struct inventory, "at", FIELD_TIME, snapshot_at_ms),
 };
 
-#define SECTION(key_, list, is_inventory)                                                                                              \
-	{.key = key_, .fields = list, .fields_count = array_len(list), .is_of_inventory = is_inventory}
+#define SECTION(key_, list, is_inventory) \
+	{ \
+		.key = key_, .fields = list, .fields_count = array_len(list), .is_of_inventory = is_inventory \
+	}
 
 const struct manifest_section manifest_sections[] = {
 	SECTION(NULL, manifest_fields, false),
@@ -146,13 +153,17 @@ static const struct manifest_field setting_fields[] = {
 	OF(struct inv_setting, "setting", FIELD_NAME, setting),
 };
 
-#define LIST(list, fields_)                                                                                                            \
-	{.key = #list, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count),                   \
-		.cap_at = offsetof(struct inventory, list##_cap), .size = sizeof(*((struct inventory *)0)->list), .fields = fields_,   \
-		.fields_count = array_len(fields_)}
-#define TEXTS(list, is_nullable)                                                                                                       \
-	{.key = #list, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count),                   \
-		.cap_at = offsetof(struct inventory, list##_cap), .size = sizeof(const char *), .may_be_null = is_nullable}
+#define LIST(list, fields_) \
+	{ \
+		.key = #list, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count), \
+		.cap_at = offsetof(struct inventory, list##_cap), .size = sizeof(*((struct inventory *)0)->list), \
+		.fields = fields_, .fields_count = array_len(fields_) \
+	}
+#define TEXTS(list, is_nullable) \
+	{ \
+		.key = #list, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count), \
+		.cap_at = offsetof(struct inventory, list##_cap), .size = sizeof(const char *), .may_be_null = is_nullable \
+	}
 
 const struct manifest_list manifest_lists[] = {
 	LIST(members, member_fields),
@@ -201,7 +212,11 @@ void manifest_release(struct manifest *m)
 static size_t utf8_char(const unsigned char *p, size_t n)
 {
 	uint32_t c;
-	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+	size_t len = p[0] < 0x80              ? 1
+		: p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+		: (p[0] & 0xf0) == 0xe0       ? 3
+		: p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+					      : 0;
 
 	if (len == 0 || len > n)
 		return 0;

@@ -16,21 +16,21 @@
 #define MANIFEST_MAX_BYTES ((size_t)1 << 30)
 
 enum manifest_type {
-	FIELD_NAME,      /* const char *, never NULL */
-	FIELD_TEXT,      /* const char *, absent where NULL */
-	FIELD_OWN_NAME,  /* char *, malloc'd, never NULL */
-	FIELD_OWN_TEXT,  /* char *, malloc'd, absent where NULL */
-	FIELD_TEXTS,     /* const char **, and size_t */
+	FIELD_NAME,     /* const char *, never NULL */
+	FIELD_TEXT,     /* const char *, absent where NULL */
+	FIELD_OWN_NAME, /* char *, malloc'd, never NULL */
+	FIELD_OWN_TEXT, /* char *, malloc'd, absent where NULL */
+	FIELD_TEXTS,    /* const char **, and size_t */
 	FIELD_U64,
 	FIELD_U32,
-	FIELD_INT,       /* int */
+	FIELD_INT, /* int */
 	FIELD_I64,
 	FIELD_BOOL,
-	FIELD_TIME,      /* int64_t, UTC milliseconds */
-	FIELD_SHA256,    /* uint8_t[SHA256_BYTES] */
-	FIELD_DIGEST,    /* struct row_digest */
-	FIELD_KIND,      /* enum inv_table_kind */
-	FIELD_MEMBERS,   /* size_t *, and size_t: names of members */
+	FIELD_TIME,    /* int64_t, UTC milliseconds */
+	FIELD_SHA256,  /* uint8_t[SHA256_BYTES] */
+	FIELD_DIGEST,  /* struct row_digest */
+	FIELD_KIND,    /* enum inv_table_kind */
+	FIELD_MEMBERS, /* size_t *, and size_t: names of members */
 };
 
 struct manifest_field {
@@ -55,8 +55,8 @@ extern const struct manifest_section manifest_archive;
 /* A list of the inventory: one element a line. */
 struct manifest_list {
 	const char *key;
-	size_t at, count_at, cap_at; /* offsets in struct inventory */
-	size_t size;                 /* of an element */
+	size_t at, count_at, cap_at;         /* offsets in struct inventory */
+	size_t size;                         /* of an element */
 	const struct manifest_field *fields; /* NULL: the elements are texts */
 	size_t fields_count;
 	bool may_be_null; /* NULL is another thing than an empty list */

@@ -56,7 +56,8 @@ static int read_text(struct reading *g, const char *key, const json_t *v, const 
 	return 0;
 }
 
-static int read_texts(struct reading *g, const char *key, const json_t *v, const char ***ret, size_t *ret_count, struct error *err)
+static int read_texts(
+	struct reading *g, const char *key, const json_t *v, const char ***ret, size_t *ret_count, struct error *err)
 {
 	size_t count = json_array_size(v);
 	const char **texts = NULL;
@@ -73,8 +74,8 @@ static int read_texts(struct reading *g, const char *key, const json_t *v, const
 	return 0;
 }
 
-static int read_integer(const struct reading *g, const char *key, const json_t *v, int64_t min, int64_t max, int64_t *ret,
-	struct error *err)
+static int read_integer(
+	const struct reading *g, const char *key, const json_t *v, int64_t min, int64_t max, int64_t *ret, struct error *err)
 {
 	if (!json_is_integer(v))
 		return damaged(g, err, key, "is not a whole number");
@@ -204,8 +205,8 @@ static int read_field(struct reading *g, const struct manifest_field *f, const j
 	}
 }
 
-static int read_fields(struct reading *g, const struct manifest_field *fields, size_t count, const json_t *obj, void *base,
-	struct error *err)
+static int read_fields(
+	struct reading *g, const struct manifest_field *fields, size_t count, const json_t *obj, void *base, struct error *err)
 {
 	for (size_t i = 0; i < count; i++)
 		if (read_field(g, &fields[i], obj, base, err) < 0)
@@ -283,8 +284,8 @@ static int check_members(struct reading *g, struct error *err)
 		const struct inv_member *m = &inv->members[i];
 
 		if (m->offset < end || m->offset > limit || m->stored_bytes > limit - m->offset)
-			return err_set(err, ERR_CORRUPT, "%s: member \"%s\" lies outside the archive or in another member", g->what,
-				m->name);
+			return err_set(err, ERR_CORRUPT, "%s: member \"%s\" lies outside the archive or in another member",
+				g->what, m->name);
 		end = m->offset + m->stored_bytes;
 	}
 	g->by_name = mem_alloc(inv->members_count * sizeof(*g->by_name));

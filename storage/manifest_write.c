@@ -77,8 +77,8 @@ static void put_value(struct json_writer *w, const struct manifest_field *f, con
 	}
 }
 
-static int put_field(struct json_writer *w, const struct manifest_field *f, const void *base, const struct inventory *inv,
-	struct error *err)
+static int put_field(
+	struct json_writer *w, const struct manifest_field *f, const void *base, const struct inventory *inv, struct error *err)
 {
 	const void *at = (const char *)base + f->at;
 	size_t count = f->count_at ? *(const size_t *)(const void *)((const char *)base + f->count_at) : 0;
@@ -121,8 +121,8 @@ static int put_section(struct json_writer *w, const struct manifest_section *s, 
 	return 0;
 }
 
-static int put_element(struct json_writer *w, const struct manifest_list *l, const void *base, const struct inventory *inv,
-	struct error *err)
+static int put_element(
+	struct json_writer *w, const struct manifest_list *l, const void *base, const struct inventory *inv, struct error *err)
 {
 	if (!l->fields) {
 		put_text(w, NULL, *(const char *const *)base);

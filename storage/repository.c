@@ -90,7 +90,8 @@ static int path_of_file_url(const char *url, const char *rest, char **ret, struc
 			continue;
 		}
 		if (hex_digit(rest[1]) < 0 || hex_digit(rest[2]) < 0 || (rest[1] == '0' && rest[2] == '0'))
-			return err_set(err, ERR_CONFIG, "url \"%s\" of a repository has a percent sign that begins no valid escape", url);
+			return err_set(err, ERR_CONFIG,
+				"url \"%s\" of a repository has a percent sign that begins no valid escape", url);
 		buf_putc(&b, (char)(hex_digit(rest[1]) << 4 | hex_digit(rest[2])));
 		rest += 2;
 	}
@@ -224,7 +225,8 @@ static int load_or_create(struct repository *r, bool is_created, struct error *e
 	if (failure.class != ERR_NONE)
 		return err_move(err, &failure);
 	err_set(err, ERR_CONFIG, "no repository at \"%s\"", r->name);
-	return err_hint(err, "Check the url; the first \"holdfast backup\" into a new or empty directory makes a repository of it.");
+	return err_hint(
+		err, "Check the url; the first \"holdfast backup\" into a new or empty directory makes a repository of it.");
 }
 
 int repository_open(const char *name, const char *url, bool is_created, struct repository **ret, struct error *err)

@@ -45,7 +45,7 @@ struct manifest {
 	char *archive_name;                 /* "backup.tar.zst" */
 	uint64_t archive_bytes;
 	uint8_t archive_sha256[SHA256_BYTES];
-	bool has_archive;                   /* the copy inside the archive has none of the three above */
+	bool has_archive; /* the copy inside the archive has none of the three above */
 	struct inventory inventory;
 };
 void manifest_release(struct manifest *m);
@@ -55,10 +55,11 @@ int manifest_write(const struct manifest *m, struct buf *out, struct error *err)
 int manifest_parse(const char *text, size_t n, const char *what, struct manifest *ret, struct error *err) must_check;
 
 /* Commits: stores ${text} as the set's manifest, exclusively.  The same text there already is success (a repeated step). */
-int backup_set_commit(struct repository *r, const char *stack, const char *backup_id, const char *text, size_t n, struct error *err)
-	must_check;
+int backup_set_commit(
+	struct repository *r, const char *stack, const char *backup_id, const char *text, size_t n, struct error *err) must_check;
 /* 1, 0 no such set, -1. */
-int backup_set_load(struct repository *r, const char *stack, const char *backup_id, struct manifest *ret, struct error *err) must_check;
+int backup_set_load(
+	struct repository *r, const char *stack, const char *backup_id, struct manifest *ret, struct error *err) must_check;
 /* Resolves "latest", a full id, or a unique prefix of one; malloc'd.  ERR_CONFIG: "no backup set … in repository …" with what there is. */
 int backup_set_resolve(struct repository *r, const char *stack, const char *which, char **ret_id, struct error *err) must_check;
 
@@ -71,7 +72,8 @@ struct backup_set_info {
 	char *problem; /* manifest unreadable, archive missing or of another size; else NULL */
 };
 /* Sets of ${stack} (NULL: of all), oldest first; malloc'd list. */
-int backup_set_list(struct repository *r, const char *stack, struct backup_set_info **ret, size_t *ret_count, struct error *err) must_check;
+int backup_set_list(
+	struct repository *r, const char *stack, struct backup_set_info **ret, size_t *ret_count, struct error *err) must_check;
 void backup_set_list_release(struct backup_set_info *list, size_t count);
 
 enum verify_level {
@@ -92,7 +94,7 @@ struct verify_digest {
 };
 /* ERR_CORRUPT on the first difference, naming member and set.  jobs: threads.  */
 int backup_set_verify(struct repository *r, const char *stack, const struct manifest *m, enum verify_level level, int jobs,
-		      const struct verify_digest *digest, struct cancel *cancel, struct progress *progress, struct verify_report *ret,
-		      struct error *err) must_check;
+	const struct verify_digest *digest, struct cancel *cancel, struct progress *progress, struct verify_report *ret,
+	struct error *err) must_check;
 
 #endif

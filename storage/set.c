@@ -48,7 +48,8 @@ static int put_exclusive(struct repository *r, const char *key, const char *tag,
 	return ops->upload_commit(u, err);
 }
 
-int backup_set_commit(struct repository *r, const char *stack, const char *backup_id, const char *text, size_t n, struct error *err)
+int backup_set_commit(
+	struct repository *r, const char *stack, const char *backup_id, const char *text, size_t n, struct error *err)
 {
 	char *key cleanup(mem_freep) = repository_manifest_key(stack, backup_id);
 	struct buf there cleanup(buf_release) = {0};
@@ -64,7 +65,8 @@ int backup_set_commit(struct repository *r, const char *stack, const char *backu
 		if (rc == 1 && there.len == n && memcmp(there.data, text, n) == 0)
 			return 0; /* the step is being repeated */
 		if (rc == 1)
-			return err_set(err, ERR_CONFLICT, "backup set \"%s\" has been committed already, with another manifest", backup_id);
+			return err_set(err, ERR_CONFLICT, "backup set \"%s\" has been committed already, with another manifest",
+				backup_id);
 	}
 	err_move(err, &failure);
 	return err_context(err, "could not commit backup set \"%s\"", backup_id);

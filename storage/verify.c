@@ -32,8 +32,8 @@ struct verifying {
 	struct archive_reader *reader;
 	size_t *table_of; /* by member; NO_TABLE */
 
-	atomic_size_t next;  /* task: 0 the whole, then the members */
-	atomic_bool is_over; /* a thread has failed */
+	atomic_size_t next;   /* task: 0 the whole, then the members */
+	atomic_bool is_over;  /* a thread has failed */
 	pthread_mutex_t lock; /* over what follows */
 	struct table_sum *sums;
 	struct verify_report report;
@@ -80,7 +80,8 @@ static int member_ends(struct pass *p, const struct inv_member *m, struct error 
 	p->is_in = false;
 	p->at++;
 	if (memcmp(sha256, m->sha256, SHA256_BYTES) != 0)
-		return err_set(err, ERR_CORRUPT, "member \"%s\" of archive \"%s\" is damaged: its SHA-256 differs", m->name, p->v->key);
+		return err_set(
+			err, ERR_CORRUPT, "member \"%s\" of archive \"%s\" is damaged: its SHA-256 differs", m->name, p->v->key);
 	p->v->report.members++;
 	p->v->report.stored_bytes += m->stored_bytes;
 	progress_item(p->v->progress);
@@ -239,8 +240,8 @@ static int check_table(const struct verifying *v, size_t t, struct error *err)
 	if ((v->digest && sum->rows != table->rows) || sum->content_bytes != table->content_bytes) {
 		err_set(err, ERR_CORRUPT, "table \"%s\".\"%s\" has another number of rows or bytes", table->schema, table->name);
 		return err_detail(err,
-			"The archive has %" PRIu64 " rows and %" PRIu64 " bytes, the manifest says %" PRIu64 " and %" PRIu64 ".", sum->rows,
-			sum->content_bytes, table->rows, table->content_bytes);
+			"The archive has %" PRIu64 " rows and %" PRIu64 " bytes, the manifest says %" PRIu64 " and %" PRIu64 ".",
+			sum->rows, sum->content_bytes, table->rows, table->content_bytes);
 	}
 	if (v->digest && !row_digest_equal(&sum->digest, &table->digest)) {
 		err_set(err, ERR_CORRUPT, "rows of table \"%s\".\"%s\" differ from their digest", table->schema, table->name);
@@ -344,7 +345,8 @@ static void set_totals(struct verifying *v, enum verify_level level)
 }
 
 int backup_set_verify(struct repository *r, const char *stack, const struct manifest *m, enum verify_level level, int jobs,
-	const struct verify_digest *digest, struct cancel *cancel, struct progress *progress, struct verify_report *ret, struct error *err)
+	const struct verify_digest *digest, struct cancel *cancel, struct progress *progress, struct verify_report *ret,
+	struct error *err)
 {
 	struct verifying v cleanup(release) = {
 		.r = r, .m = m, .inv = &m->inventory, .digest = digest, .cancel = cancel, .progress = progress};

@@ -27,9 +27,9 @@ struct archive_member;
 
 struct archive_writer_options {
 	struct driver *driver;
-	const char *key, *tag;     /* as for upload_begin(); created exclusively */
-	int level;                 /* zstd's; 0 means 1 */
-	int64_t mtime_ms;          /* of every member, UTC */
+	const char *key, *tag; /* as for upload_begin(); created exclusively */
+	int level;             /* zstd's; 0 means 1 */
+	int64_t mtime_ms;      /* of every member, UTC */
 };
 
 int archive_writer_open(const struct archive_writer_options *o, struct archive_writer **ret, struct error *err) must_check;
@@ -38,7 +38,8 @@ int archive_writer_open(const struct archive_writer_options *o, struct archive_w
  * Begins a member ${name}.  The member is the caller's, used by one thread, until end or drop.  A member object may be kept by a
  * worker and begun again and again: *member NULL makes a new one, else it is used again (its compressor and buffers stay).
  */
-int archive_member_begin(struct archive_writer *w, struct archive_member **member, const char *name, struct error *err) must_check;
+int archive_member_begin(
+	struct archive_writer *w, struct archive_member **member, const char *name, struct error *err) must_check;
 /* The window where the next content bytes belong: at least 1 byte.  Valid until the next call on this member. */
 char *archive_member_space(struct archive_member *m, size_t *ret_bytes);
 /* ${n} bytes were put there.  Compresses full frames.  */
@@ -51,15 +52,15 @@ int archive_member_end(struct archive_member *m, struct arena *arena, struct inv
 void archive_member_free(struct archive_member *m); /* also in the middle of a member, which is then not in the archive */
 
 /* End of archive, seek table, commit of the upload.  Size and SHA-256 of the whole file come back.  Ends ${w} in any case. */
-int archive_writer_commit(struct archive_writer *w, uint64_t *ret_size_bytes, uint8_t ret_sha256[SHA256_BYTES],
-			  struct error *err) must_check;
+int archive_writer_commit(
+	struct archive_writer *w, uint64_t *ret_size_bytes, uint8_t ret_sha256[SHA256_BYTES], struct error *err) must_check;
 void archive_writer_abort(struct archive_writer *w); /* NULL is fine */
 
 struct archive_reader;
 
 /* ${members} are borrowed (the inventory's) for the life of the reader.  Thread-safe afterwards. */
 int archive_reader_open(struct driver *driver, const char *key, const struct inv_member *members, size_t members_count,
-			struct archive_reader **ret, struct error *err) must_check;
+	struct archive_reader **ret, struct error *err) must_check;
 void archive_reader_close(struct archive_reader *r);
 /*
  * Hands the content of a member to consume(), in order, in blocks of at most ARCHIVE_FRAME_BYTES.  Checked: SHA-256 of the stored
@@ -67,11 +68,11 @@ void archive_reader_close(struct archive_reader *r);
  * name, content length.  ERR_CORRUPT names member and archive.
  */
 int archive_read_member(struct archive_reader *r, const struct inv_member *m,
-			int (*consume)(void *ctx, const char *p, size_t n, struct error *err), void *ctx, struct error *err) must_check;
+	int (*consume)(void *ctx, const char *p, size_t n, struct error *err), void *ctx, struct error *err) must_check;
 int archive_read_member_buf(struct archive_reader *r, const struct inv_member *m, struct buf *out, struct error *err) must_check;
 /* Without an index: reads the seek table and the tar headers, and lists the members (names in ${arena}; list malloc'd; sha256 is
  * filled by reading everything).  For archives whose manifest is lost. */
 int archive_scan(struct driver *driver, const char *key, struct arena *arena, struct inv_member **ret, size_t *ret_count,
-		 struct error *err) must_check;
+	struct error *err) must_check;
 
 #endif

@@ -23,7 +23,7 @@ struct archive_member {
 	struct archive_writer *writer;
 	ZSTD_CCtx *compressor;
 	char *name;
-	char *block; /* ARCHIVE_FRAME_BYTES; its pages are touched only as far as content goes */
+	char *block;        /* ARCHIVE_FRAME_BYTES; its pages are touched only as far as content goes */
 	size_t start, used; /* in the block: where its content begins and ends */
 	size_t header_bytes;
 	uint64_t content_bytes;

@@ -19,8 +19,8 @@ struct context {
 	struct context *next;
 	ZSTD_DCtx *decompressor;
 	struct sha256 sha;
-	uint8_t *in;  /* INPUT_BYTES */
-	char *out;    /* ARCHIVE_FRAME_BYTES */
+	uint8_t *in; /* INPUT_BYTES */
+	char *out;   /* ARCHIVE_FRAME_BYTES */
 };
 
 struct archive_reader {
@@ -129,7 +129,8 @@ struct reading {
 
 static int damaged(const struct reading *g, struct error *err, const char *reason)
 {
-	return err_set(err, ERR_CORRUPT, "member \"%s\" of archive \"%s\" is damaged: %s", g->member->name, g->reader->key, reason);
+	return err_set(
+		err, ERR_CORRUPT, "member \"%s\" of archive \"%s\" is damaged: %s", g->member->name, g->reader->key, reason);
 }
 
 /* Moves what is left of the input to its front and fills it up. */
@@ -198,7 +199,8 @@ static int check_header(const struct reading *g, size_t n, struct error *err)
 	}
 	if (content != g->member->content_bytes) {
 		damaged(g, err, "tar header has another size");
-		return err_detail(err, "The header says %" PRIu64 " bytes, the index %" PRIu64 ".", content, g->member->content_bytes);
+		return err_detail(
+			err, "The header says %" PRIu64 " bytes, the index %" PRIu64 ".", content, g->member->content_bytes);
 	}
 	return 0;
 }

@@ -57,7 +57,8 @@ static int fail_libarchive(struct archive *a, const char *name, struct error *er
 {
 	const char *reason = a ? archive_error_string(a) : NULL;
 
-	return err_set(err, ERR_FAILED, "could not make the tar header of member \"%s\": %s", name, reason ? reason : "out of memory");
+	return err_set(
+		err, ERR_FAILED, "could not make the tar header of member \"%s\": %s", name, reason ? reason : "out of memory");
 }
 
 static locale_t utf8;

@@ -132,7 +132,8 @@ struct ZSTD_CCtx_s *archive_compressor_new(int level)
 	return c;
 }
 
-int archive_compress_frame(struct ZSTD_CCtx_s *c, const void *p, size_t n, struct buf *out, struct seek_table *frames, struct error *err)
+int archive_compress_frame(
+	struct ZSTD_CCtx_s *c, const void *p, size_t n, struct buf *out, struct seek_table *frames, struct error *err)
 {
 	size_t room = ZSTD_compressBound(n), stored;
 	struct seek_entry e;

@@ -20,12 +20,13 @@ struct archive_finished {
 };
 /* Appends it; *ret_offset is where it begins.  Safe in several threads.  After a failure the archive is lost: every later call
  * fails with the same error. */
-int archive_writer_append(struct archive_writer *w, const struct archive_finished *f, uint64_t *ret_offset, struct error *err) must_check;
+int archive_writer_append(
+	struct archive_writer *w, const struct archive_finished *f, uint64_t *ret_offset, struct error *err) must_check;
 
 /* A compressor with the archive's parameters; NULL when there is no memory for one. */
 struct ZSTD_CCtx_s *archive_compressor_new(int level);
 /* Compresses ${n} bytes into one frame behind ${out} and adds it to ${frames}. */
-int archive_compress_frame(struct ZSTD_CCtx_s *c, const void *p, size_t n, struct buf *out, struct seek_table *frames,
-	struct error *err) must_check;
+int archive_compress_frame(
+	struct ZSTD_CCtx_s *c, const void *p, size_t n, struct buf *out, struct seek_table *frames, struct error *err) must_check;
 
 #endif

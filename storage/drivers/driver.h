@@ -40,7 +40,7 @@ struct driver_ops {
 	 * later attempt with the same tag replaces what a killed one left.
 	 */
 	int (*upload_begin)(struct driver *d, const char *key, const char *tag, bool is_exclusive, struct driver_upload **ret,
-			    struct error *err);
+		struct error *err);
 	int (*upload_write)(struct driver_upload *u, const void *p, size_t n, struct error *err);
 	/* Makes it durable and visible.  Exclusive and the key exists: ERR_CONFLICT, the old object stays.  Ends ${u} in any case. */
 	int (*upload_commit)(struct driver_upload *u, struct error *err);
@@ -48,10 +48,11 @@ struct driver_ops {
 
 	/* Exactly ${n} bytes from ${offset} into ${p}; a shorter object is ERR_CORRUPT.  1 read, 0 no such object, -1 error. */
 	int (*read_range)(struct driver *d, const char *key, uint64_t offset, void *p, size_t n, struct error *err);
-	int (*stat)(struct driver *d, const char *key, struct driver_object *ret, struct error *err); /* 1, 0 missing, -1; ret->key is ${key} */
+	int (*stat)(struct driver *d, const char *key, struct driver_object *ret,
+		struct error *err); /* 1, 0 missing, -1; ret->key is ${key} */
 	/* Every object whose key begins with ${prefix}, in any order; each() returns -1 to stop with its error. */
-	int (*list)(struct driver *d, const char *prefix, int (*each)(void *ctx, const struct driver_object *o, struct error *err),
-		    void *ctx, struct error *err);
+	int (*list)(struct driver *d, const char *prefix,
+		int (*each)(void *ctx, const struct driver_object *o, struct error *err), void *ctx, struct error *err);
 	int (*remove)(struct driver *d, const char *key, struct error *err); /* 1 removed, 0 was missing, -1; durable */
 	/* What killed uploads left below ${prefix} under any tag but those in use: removes it; counts.  */
 	int (*sweep)(struct driver *d, const char *prefix, int64_t older_than_ms, unsigned *ret_count, struct error *err);

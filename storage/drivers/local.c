@@ -155,8 +155,8 @@ static int create_temporary(struct driver_upload *u, struct error *err)
 	return 1;
 }
 
-static int local_upload_begin(struct driver *d, const char *key, const char *tag, bool is_exclusive, struct driver_upload **ret,
-	struct error *err)
+static int local_upload_begin(
+	struct driver *d, const char *key, const char *tag, bool is_exclusive, struct driver_upload **ret, struct error *err)
 {
 	struct local *l = local_of(d);
 	struct driver_upload *u cleanup(upload_freep) = mem_zalloc(sizeof(*u));
@@ -299,7 +299,8 @@ static int local_read_range(struct driver *d, const char *key, uint64_t offset, 
 		return -1;
 	if ((size_t)got < n) {
 		err_set(err, ERR_CORRUPT, "file \"%s\" is shorter than it must be", path);
-		return err_detail(err, "%zu bytes were wanted at offset %llu, %zd are there.", n, (unsigned long long)offset, got);
+		return err_detail(
+			err, "%zu bytes were wanted at offset %llu, %zd are there.", n, (unsigned long long)offset, got);
 	}
 	return 1;
 }
@@ -403,8 +404,8 @@ static int list_file(struct walk *w, const char *path, const char *key, const st
 	return is_temporary(slash ? slash + 1 : key) ? 0 : w->each(w->ctx, &o, err);
 }
 
-static int local_list(struct driver *d, const char *prefix, int (*each)(void *ctx, const struct driver_object *o, struct error *err),
-	void *ctx, struct error *err)
+static int local_list(struct driver *d, const char *prefix,
+	int (*each)(void *ctx, const struct driver_object *o, struct error *err), void *ctx, struct error *err)
 {
 	struct local *l = local_of(d);
 	struct walk w = {.local = l, .prefix = prefix, .file = list_file, .each = each, .ctx = ctx};

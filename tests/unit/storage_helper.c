@@ -93,7 +93,7 @@ void assert_error_at(int rc, struct error *err, enum err_class class, const char
 		err_clear(err);
 		return;
 	}
-	print_error("returned %d, %s: %s\n  instead of %s: %s\n", rc, err_class_name(err->class), err->message ? err->message : "nothing",
-		err_class_name(class), message);
+	print_error("returned %d, %s: %s\n  instead of %s: %s\n", rc, err_class_name(err->class),
+		err->message ? err->message : "nothing", err_class_name(class), message);
 	_fail(file, line);
 }

@@ -19,8 +19,8 @@ struct place {
 	struct driver *driver;
 };
 void place_make(struct place *p);
-void place_remove(struct place *p); /* with everything in it */
-char *place_path(const struct place *p, const char *key); /* malloc'd */
+void place_remove(struct place *p);                                                  /* with everything in it */
+char *place_path(const struct place *p, const char *key);                            /* malloc'd */
 void place_put(const struct place *p, const char *key, const void *bytes, size_t n); /* past the driver */
 void place_get(const struct place *p, const char *key, struct buf *ret);
 unsigned place_count_files(const struct place *p); /* of any name, temporary ones included */

@@ -218,7 +218,8 @@ static void lists_by_prefix(void **state)
 	assert_ok(put(f, "app/backups/2/backup.tar.zst", true, "ab", &f->err), &f->err);
 	assert_ok(put(f, "app2/backups/1/manifest.json", true, "abc", &f->err), &f->err);
 	assert_ok(put(f, "repository.json", true, "r", &f->err), &f->err);
-	assert_list(f, "", "app/backups/1/manifest.json:1 app/backups/2/backup.tar.zst:2 app2/backups/1/manifest.json:3 repository.json:1");
+	assert_list(f, "",
+		"app/backups/1/manifest.json:1 app/backups/2/backup.tar.zst:2 app2/backups/1/manifest.json:3 repository.json:1");
 	assert_list(f, "app/", "app/backups/1/manifest.json:1 app/backups/2/backup.tar.zst:2");
 	assert_list(f, "app", "app/backups/1/manifest.json:1 app/backups/2/backup.tar.zst:2 app2/backups/1/manifest.json:3");
 	assert_list(f, "app/backups/2", "app/backups/2/backup.tar.zst:2");
@@ -423,7 +424,8 @@ static void files_and_directories_are_private(void **state)
 static void directories_go_with_their_last_object(void **state)
 {
 	struct fixture *f = *state;
-	char *set cleanup(mem_freep) = place_path(&f->place, "app/backups/1"), *app cleanup(mem_freep) = place_path(&f->place, "app");
+	char *set cleanup(mem_freep) = place_path(&f->place, "app/backups/1"),
+		  *app cleanup(mem_freep) = place_path(&f->place, "app");
 
 	assert_ok(put(f, "app/backups/1/a", true, "x", &f->err), &f->err);
 	assert_ok(put(f, "app/backups/1/b", true, "x", &f->err), &f->err);
@@ -459,7 +461,8 @@ static void an_upload_in_work_is_not_replaced(void **state)
 static void a_planted_link_is_not_followed(void **state)
 {
 	struct fixture *f = *state;
-	char *link cleanup(mem_freep) = place_path(&f->place, ".x.run.tmp"), *aim cleanup(mem_freep) = place_path(&f->place, "aim");
+	char *link cleanup(mem_freep) = place_path(&f->place, ".x.run.tmp"),
+		   *aim cleanup(mem_freep) = place_path(&f->place, "aim");
 
 	place_put(&f->place, "aim", "precious", 8);
 	assert_int_equal(symlink(aim, link), 0);
@@ -501,8 +504,8 @@ static void a_full_disk_says_so(void **state)
 	struct rlimit old, limit;
 	static char zeros[8192];
 	char *message cleanup(mem_freep) = mem_printf("could not write file \"%s/.x.run.tmp\": File too large", f->place.dir);
-	char *hint cleanup(mem_freep) =
-		mem_printf("Make room on the file system of \"%s\", or use a repository elsewhere.", f->place.dir);
+	char *hint cleanup(mem_freep) = mem_printf(
+		"Make room on the file system of \"%s\", or use a repository elsewhere.", f->place.dir);
 	int rc;
 
 	signal(SIGXFSZ, SIG_IGN);
@@ -521,7 +524,8 @@ static void a_full_disk_says_so(void **state)
 static void a_missing_directory_is_told(void **state)
 {
 	struct fixture *f = *state;
-	char *dir cleanup(mem_freep) = place_path(&f->place, "no/where"), *file cleanup(mem_freep) = place_path(&f->place, "file");
+	char *dir cleanup(mem_freep) = place_path(&f->place, "no/where"),
+		  *file cleanup(mem_freep) = place_path(&f->place, "file");
 	char *missing cleanup(mem_freep) = mem_printf("directory \"%s\" does not exist", dir);
 	char *no_dir cleanup(mem_freep) = mem_printf("\"%s\" is not a directory", file);
 	struct driver *d = NULL;

@@ -89,9 +89,10 @@ static void assert_member(struct fixture *f, struct archive_reader *r, const str
 
 /* --- round trips ----------------------------------------------------------------------------------------------------------- */
 
-static const size_t sizes[] = {0, 1, 511, 512, 513, ARCHIVE_FRAME_BYTES - 1024, ARCHIVE_FRAME_BYTES - 513, ARCHIVE_FRAME_BYTES - 512,
-	ARCHIVE_FRAME_BYTES - 511, ARCHIVE_FRAME_BYTES - 1, ARCHIVE_FRAME_BYTES, ARCHIVE_FRAME_BYTES + 1,
-	2 * ARCHIVE_FRAME_BYTES - 512, 2 * ARCHIVE_FRAME_BYTES - 511, 5 * ARCHIVE_FRAME_BYTES + 12345, 100};
+static const size_t sizes[] = {0, 1, 511, 512, 513, ARCHIVE_FRAME_BYTES - 1024, ARCHIVE_FRAME_BYTES - 513,
+	ARCHIVE_FRAME_BYTES - 512, ARCHIVE_FRAME_BYTES - 511, ARCHIVE_FRAME_BYTES - 1, ARCHIVE_FRAME_BYTES,
+	ARCHIVE_FRAME_BYTES + 1, 2 * ARCHIVE_FRAME_BYTES - 512, 2 * ARCHIVE_FRAME_BYTES - 511, 5 * ARCHIVE_FRAME_BYTES + 12345,
+	100};
 
 static void contents_of_every_size_come_back(void **state)
 {
@@ -328,7 +329,8 @@ static void *read_members(void *ctx)
 		size_t n = worker_size(k->number, i);
 
 		content_fill(p, n, (uint64_t)(k->number * 1000 + i));
-		if (archive_read_member_buf(k->r, &k->members[i], &b, &k->err) < 0 || b.len != n || (n && memcmp(b.data, p, n) != 0))
+		if (archive_read_member_buf(k->r, &k->members[i], &b, &k->err) < 0 || b.len != n ||
+			(n && memcmp(b.data, p, n) != 0))
 			k->failures++;
 	}
 	return NULL;
@@ -465,8 +467,8 @@ static void a_cut_archive_is_refused(void **state)
 		assert_int_equal(archive_scan(f->place.driver, KEY, &f->arena, &scanned, &count, &f->err), -1);
 		assert_int_equal(f->err.class, ERR_CORRUPT);
 		if (cut < 10)
-			assert_error(archive_reader_open(f->place.driver, KEY, f->members, f->count, &r, &f->err), &f->err, ERR_CORRUPT,
-				"archive \"" KEY "\" is shorter than its index says");
+			assert_error(archive_reader_open(f->place.driver, KEY, f->members, f->count, &r, &f->err), &f->err,
+				ERR_CORRUPT, "archive \"" KEY "\" is shorter than its index says");
 	}
 	place_put(&f->place, KEY, file.data, 3);
 	assert_error(archive_scan(f->place.driver, KEY, &f->arena, &scanned, &count, &f->err), &f->err, ERR_CORRUPT,
@@ -492,7 +494,8 @@ static void an_archive_cut_while_it_is_read_is_found(void **state)
 	assert_int_equal(f->err.class, ERR_CORRUPT);
 	assert_non_null(strstr(f->err.message, "could not read member \"data/00001.00.copy\" of archive \"" KEY "\": "));
 	assert_int_equal(unlink(path), 0);
-	assert_error(archive_read_member_buf(r, &f->members[0], &b, &f->err), &f->err, ERR_CORRUPT, "archive \"" KEY "\" is missing");
+	assert_error(
+		archive_read_member_buf(r, &f->members[0], &b, &f->err), &f->err, ERR_CORRUPT, "archive \"" KEY "\" is missing");
 	archive_reader_close(r);
 	r = NULL;
 	assert_error(archive_reader_open(f->place.driver, KEY, NULL, 0, &r, &f->err), &f->err, ERR_CORRUPT,
@@ -594,7 +597,8 @@ static void the_consumer_may_stop(void **state)
 
 	make_sample(f);
 	r = open_reader(f);
-	assert_error(archive_read_member(r, &f->members[1], refuse, &calls, &f->err), &f->err, ERR_FAILED, "server has gone away");
+	assert_error(
+		archive_read_member(r, &f->members[1], refuse, &calls, &f->err), &f->err, ERR_FAILED, "server has gone away");
 	assert_int_equal(calls, 2);
 	archive_reader_close(r);
 }
@@ -702,11 +706,17 @@ static void stock_tar_understands_names_beyond_ascii(void **state)
 	struct archive_member *m = NULL;
 	struct buf got cleanup(buf_release) = {0};
 
-	add(f, w, &m, "files/gr\xc3\xbc\xc3\x9f" "e.txt", "hello", 5);
+	add(f, w, &m,
+		"files/gr\xc3\xbc\xc3\x9f"
+		"e.txt",
+		"hello", 5);
 	archive_member_free(m);
 	commit(f, w);
 	run_tool(f, (const char *const[]){"tar", "--zstd", "-xf", KEY, NULL}, NULL);
-	place_get(&f->place, "files/gr\xc3\xbc\xc3\x9f" "e.txt", &got);
+	place_get(&f->place,
+		"files/gr\xc3\xbc\xc3\x9f"
+		"e.txt",
+		&got);
 	assert_string_equal(buf_str(&got), "hello");
 }
 
@@ -730,7 +740,8 @@ static void a_seek_table_comes_back(void **state)
 	assert_ok(seek_table_decode((const uint8_t *)b.data, b.len, &got, &f->err), &f->err);
 	assert_int_equal(got.count, t.count);
 	assert_memory_equal(got.entries, t.entries, t.count * sizeof(*t.entries));
-	assert_error(seek_table_decode((const uint8_t *)b.data, b.len - 1, &got, &f->err), &f->err, ERR_CORRUPT, "seek table is damaged");
+	assert_error(seek_table_decode((const uint8_t *)b.data, b.len - 1, &got, &f->err), &f->err, ERR_CORRUPT,
+		"seek table is damaged");
 	assert_error(seek_table_decode((const uint8_t *)b.data, 3, &got, &f->err), &f->err, ERR_CORRUPT, "seek table is damaged");
 }
 

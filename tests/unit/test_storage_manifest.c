@@ -21,7 +21,9 @@
 static void fill(struct manifest *m)
 {
 	struct inventory *inv = &m->inventory;
-	static const char *columns[] = {"id", "Größe", "a \"b\"\\\t\n\x01"}, *latin1[] = {"gr\xfc\xdf" "e"};
+	static const char *columns[] = {"id", "Größe", "a \"b\"\\\t\n\x01"},
+			  *latin1[] = {"gr\xfc\xdf"
+				       "e"};
 	static size_t first[] = {2, 1}, second[] = {3};
 
 	m->backup_id = mem_strdup("20261120T031500Z-7f3a91c2");
@@ -56,29 +58,56 @@ static void fill(struct manifest *m)
 	for (unsigned i = 0; i < 4; i++) {
 		static const char *const names[] = {"README", "data/00001.01.copy", "data/00001.00.copy", "data/00002.00.copy"};
 
-		*inventory_add(inv, members) = (struct inv_member){.name = names[i], .offset = i * 1000, .stored_bytes = 900 + i,
-			.header_bytes = 512, .content_bytes = 5000 + i, .rows = i * 10, .sha256 = {(uint8_t)i, 1, 2}};
+		*inventory_add(inv, members) = (struct inv_member){.name = names[i],
+			.offset = i * 1000,
+			.stored_bytes = 900 + i,
+			.header_bytes = 512,
+			.content_bytes = 5000 + i,
+			.rows = i * 10,
+			.sha256 = {(uint8_t)i, 1, 2}};
 	}
-	*inventory_add(inv, tables) = (struct inv_table){.oid = 16385, .schema = "public", .name = "Größen", .kind = INV_TABLE,
-		.columns = columns, .columns_count = 3, .rows = 30, .content_bytes = 10003, .digest = {UINT64_MAX, 1}, .members = first,
-		.members_count = 2, .source_bytes = 65536};
-	*inventory_add(inv, tables) = (struct inv_table){.oid = UINT32_MAX, .schema = "\xe4", .name = "\xff\xfe", .kind = INV_EXTENSION_CONFIG,
-		.columns = latin1, .columns_count = 1, .condition = "WHERE id > 100", .rows = 31, .content_bytes = 5003,
-		.digest = {1, UINT64_MAX}, .members = second, .members_count = 1};
+	*inventory_add(inv, tables) = (struct inv_table){.oid = 16385,
+		.schema = "public",
+		.name = "Größen",
+		.kind = INV_TABLE,
+		.columns = columns,
+		.columns_count = 3,
+		.rows = 30,
+		.content_bytes = 10003,
+		.digest = {UINT64_MAX, 1},
+		.members = first,
+		.members_count = 2,
+		.source_bytes = 65536};
+	*inventory_add(inv, tables) = (struct inv_table){.oid = UINT32_MAX,
+		.schema = "\xe4",
+		.name = "\xff\xfe",
+		.kind = INV_EXTENSION_CONFIG,
+		.columns = latin1,
+		.columns_count = 1,
+		.condition = "WHERE id > 100",
+		.rows = 31,
+		.content_bytes = 5003,
+		.digest = {1, UINT64_MAX},
+		.members = second,
+		.members_count = 1};
 	*inventory_add(inv, tables) = (struct inv_table){.oid = 1, .schema = "", .name = "", .kind = INV_LARGE_OBJECTS};
 	*inventory_add(inv, tables) = (struct inv_table){.oid = 2, .schema = "s", .name = "u", .kind = INV_UNLOGGED};
-	*inventory_add(inv, sequences) =
-		(struct inv_sequence){.oid = 16400, .schema = "public", .name = "s", .last_value = INT64_MIN, .is_called = true};
-	*inventory_add(inv, sequences) = (struct inv_sequence){.oid = 1, .schema = "public", .name = "t", .last_value = INT64_MAX};
+	*inventory_add(inv, sequences) = (struct inv_sequence){
+		.oid = 16400, .schema = "public", .name = "s", .last_value = INT64_MIN, .is_called = true};
+	*inventory_add(inv, sequences) = (struct inv_sequence){
+		.oid = 1, .schema = "public", .name = "t", .last_value = INT64_MAX};
 	*inventory_add(inv, matviews) = (struct inv_matview){.schema = "public", .name = "mv", .is_populated = true};
-	*inventory_add(inv, left_out) =
-		(struct inv_left_out){.kind = "foreign table", .schema = "public", .name = "remote", .reason = "rows are elsewhere"};
-	*inventory_add(inv, left_out) = (struct inv_left_out){.kind = "replication slot", .name = "slot", .reason = "never dumped"};
+	*inventory_add(inv, left_out) = (struct inv_left_out){
+		.kind = "foreign table", .schema = "public", .name = "remote", .reason = "rows are elsewhere"};
+	*inventory_add(inv, left_out) = (struct inv_left_out){
+		.kind = "replication slot", .name = "slot", .reason = "never dumped"};
 	*inventory_add(inv, extensions) = (struct inv_extension){.name = "postgis", .version = "3.3.2", .schema = "public"};
 	*inventory_add(inv, collations) = (struct inv_collation){.provider = "icu", .version = "153.14"};
-	*inventory_add(inv, collations) = (struct inv_collation){.schema = "public", .name = "german", .provider = "icu", .version = "153.14"};
+	*inventory_add(inv, collations) = (struct inv_collation){
+		.schema = "public", .name = "german", .provider = "icu", .version = "153.14"};
 	*inventory_add(inv, roles) = (struct inv_role){.name = "shop_owner", .why = "owner"};
-	*inventory_add(inv, slots) = (struct inv_slot){.name = "slot", .plugin = "pgoutput", .is_logical = true, .is_active = true};
+	*inventory_add(inv, slots) = (struct inv_slot){
+		.name = "slot", .plugin = "pgoutput", .is_logical = true, .is_active = true};
 	*inventory_add(inv, slots) = (struct inv_slot){.name = "physical"};
 	*inventory_add(inv, settings) = (struct inv_setting){.setting = "work_mem=64MB"};
 	*inventory_add(inv, settings) = (struct inv_setting){.role = "app", .setting = "search_path=a, b"};
@@ -266,14 +295,18 @@ static const struct {
 	{"\"stack\": \"shop\"", "\"stack\": 7", ERR_CORRUPT, WHAT ": \"stack\" is not a text"},
 	{"\"stack\": \"shop\"", "\"stick\": \"shop\"", ERR_CORRUPT, WHAT ": \"stack\" is missing"},
 	{"\"stack\": \"shop\",", "\"stack\": \"shop\", \"stack\": \"shop\",", ERR_CORRUPT, WHAT ": \"stack\" stands there twice"},
-	{"\"version\": 150020", "\"version\": 1e3", ERR_CORRUPT, "section \"server\": " WHAT ": \"version\" is not a whole number"},
-	{"\"version\": 150020", "\"version\": 99999999999", ERR_CORRUPT, "section \"server\": " WHAT ": \"version\" is out of range"},
+	{"\"version\": 150020", "\"version\": 1e3", ERR_CORRUPT,
+		"section \"server\": " WHAT ": \"version\" is not a whole number"},
+	{"\"version\": 150020", "\"version\": 99999999999", ERR_CORRUPT,
+		"section \"server\": " WHAT ": \"version\" is out of range"},
 	{"\"server\": {", "\"sever\": {", ERR_CORRUPT, WHAT ": \"server\" is missing"},
 	{"\"oid\":16385", "\"oid\":-1", ERR_CORRUPT, "element 1 of \"tables\": " WHAT ": \"oid\" is out of range"},
 	{"\"oid\":16385", "\"oid\":4294967296", ERR_CORRUPT, "element 1 of \"tables\": " WHAT ": \"oid\" is out of range"},
-	{"\"kind\":\"unlogged table\"", "\"kind\":\"index\"", ERR_CORRUPT, "element 4 of \"tables\": " WHAT ": \"kind\" has no valid form"},
+	{"\"kind\":\"unlogged table\"", "\"kind\":\"index\"", ERR_CORRUPT,
+		"element 4 of \"tables\": " WHAT ": \"kind\" has no valid form"},
 	{"{\"bytes\":\"fffe\"}", "{\"bytes\":\"fff\"}", ERR_CORRUPT, "element 2 of \"tables\": " WHAT ": \"name\" is not a text"},
-	{"{\"bytes\":\"fffe\"}", "{\"bytes\":\"ff00\"}", ERR_CORRUPT, "element 2 of \"tables\": " WHAT ": \"name\" is not a text"},
+	{"{\"bytes\":\"fffe\"}", "{\"bytes\":\"ff00\"}", ERR_CORRUPT,
+		"element 2 of \"tables\": " WHAT ": \"name\" is not a text"},
 	{"\"columns\":[", "\"columns\":{}, \"x\":[", ERR_CORRUPT, "element 1 of \"tables\": " WHAT ": \"columns\" is not a list"},
 	{"\"members\":[\"data/00001.00.copy\"", "\"members\":[\"data/9\"", ERR_CORRUPT,
 		"element 1 of \"tables\": " WHAT ": \"members\" names a member that is not listed"},
@@ -350,7 +383,8 @@ static void unknown_keys_are_passed_over(void **state)
 static void fill_tables(struct manifest *m, unsigned count)
 {
 	struct inventory *inv = &m->inventory;
-	static const char *columns[] = {"id", "created_at", "updated_at", "name", "status", "amount", "customer_id", "note", "data", "flag"};
+	static const char *columns[] = {
+		"id", "created_at", "updated_at", "name", "status", "amount", "customer_id", "note", "data", "flag"};
 
 	m->backup_id = mem_strdup("20261120T031500Z-7f3a91c2");
 	m->stack = mem_strdup("shop");
@@ -360,12 +394,22 @@ static void fill_tables(struct manifest *m, unsigned count)
 
 		*members = i;
 		*inventory_add(inv, members) = (struct inv_member){.name = arena_printf(&inv->arena, "data/%05u.00.copy", i),
-			.offset = (uint64_t)i << 20, .stored_bytes = 1 << 19, .header_bytes = 512, .content_bytes = 1 << 22, .rows = 40000};
-		*inventory_add(inv, tables) = (struct inv_table){.oid = i, .schema = "public",
-			.name = arena_printf(&inv->arena, "customer_orders_%u", i), .columns = columns, .columns_count = array_len(columns),
-			.rows = 40000, .content_bytes = 1 << 22, .members = members, .members_count = 1};
-		*inventory_add(inv, sequences) =
-			(struct inv_sequence){.oid = i, .schema = "public", .name = arena_printf(&inv->arena, "customer_orders_%u_id_seq", i)};
+			.offset = (uint64_t)i << 20,
+			.stored_bytes = 1 << 19,
+			.header_bytes = 512,
+			.content_bytes = 1 << 22,
+			.rows = 40000};
+		*inventory_add(inv, tables) = (struct inv_table){.oid = i,
+			.schema = "public",
+			.name = arena_printf(&inv->arena, "customer_orders_%u", i),
+			.columns = columns,
+			.columns_count = array_len(columns),
+			.rows = 40000,
+			.content_bytes = 1 << 22,
+			.members = members,
+			.members_count = 1};
+		*inventory_add(inv, sequences) = (struct inv_sequence){
+			.oid = i, .schema = "public", .name = arena_printf(&inv->arena, "customer_orders_%u_id_seq", i)};
 	}
 }
 

@@ -68,7 +68,8 @@ static void a_repository_is_made_once_and_found_again(void **state)
 static void urls_name_directories(void **state)
 {
 	struct fixture *f = *state;
-	char *spaced cleanup(mem_freep) = place_path(&f->place, "a b%"), *url cleanup(mem_freep) = mem_printf("file://%s/a%%20b%%25", f->place.dir);
+	char *spaced cleanup(mem_freep) = place_path(&f->place, "a b%"),
+		     *url cleanup(mem_freep) = mem_printf("file://%s/a%%20b%%25", f->place.dir);
 	char *local cleanup(mem_freep) = mem_printf("file://localhost%s/a%%20b%%25", f->place.dir);
 	struct repository *r = NULL;
 
@@ -135,7 +136,8 @@ static void a_later_repository_is_refused(void **state)
 	} bad[] = {
 		{"{\"format\": \"holdfast-repository/2\", \"id\": \"x\"}", ERR_CONFIG,
 			"repository \"main\" has format \"holdfast-repository/2\", which is of a later version"},
-		{"{\"format\": \"holdfast-repository/1\"}", ERR_CORRUPT, "file \"holdfast-repository.json\" of repository \"main\" is damaged"},
+		{"{\"format\": \"holdfast-repository/1\"}", ERR_CORRUPT,
+			"file \"holdfast-repository.json\" of repository \"main\" is damaged"},
 		{"{}", ERR_CORRUPT, "file \"holdfast-repository.json\" of repository \"main\" is damaged"},
 	};
 	struct repository *r = NULL;
@@ -186,10 +188,12 @@ static void racing_hosts_get_the_same_repository(void **state)
 
 static void names_are_checked(void **state)
 {
-	static const char *const good[] = {"a", "app", "App_1.x-y", "0"}, *const bad[] = {"", ".a", "-a", "a/b", "a b", "ä",
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
-	static const char *const ids[] = {ID1, "20261118T031500Z-0123456f"}, *const bad_ids[] = {"", "latest", "20261118T031500Z-0123456g",
-		"20261118T031500Z-0123456F", "20261118T031500Z-0123456f0", "20261118T031500Z_0123456f", "2026111xT031500Z-0123456f"};
+	static const char *const good[] = {"a", "app", "App_1.x-y", "0"},
+				 *const bad[] = {"", ".a", "-a", "a/b", "a b", "ä",
+					 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+	static const char *const ids[] = {ID1, "20261118T031500Z-0123456f"},
+				 *const bad_ids[] = {"", "latest", "20261118T031500Z-0123456g", "20261118T031500Z-0123456F",
+					 "20261118T031500Z-0123456f0", "20261118T031500Z_0123456f", "2026111xT031500Z-0123456f"};
 	struct error err cleanup(err_clear) = ERROR_INIT;
 	char id[BACKUP_ID_BYTES];
 
@@ -237,7 +241,8 @@ static void *new_lines(void)
 
 static const struct verify_digest digest = {.add = add_lines, .reset = reset_lines, .state_new = new_lines, .state_free = free};
 
-static void put_lines(struct fixture *f, struct archive_writer *w, struct manifest *m, const char *name, size_t rows, struct inv_table *t)
+static void put_lines(
+	struct fixture *f, struct archive_writer *w, struct manifest *m, const char *name, size_t rows, struct inv_table *t)
 {
 	struct archive_member *member = NULL;
 	struct inv_member *done = inventory_add(&m->inventory, members);
@@ -386,9 +391,12 @@ static void sets_are_resolved(void **state)
 		{ID1, ID1, NULL, NULL},
 		{"20261118", ID1, NULL, NULL},
 		{"20261119T03", ID2, NULL, NULL},
-		{"20261119", NULL, "more than one backup set of stack \"app\" begins with \"20261119\"", "There is " ID3 ", " ID2 "."},
-		{"2027", NULL, "no backup set \"2027\" of stack \"app\" in repository \"main\"", "There is " ID3 ", " ID2 ", " ID1 "."},
-		{ID1 "0", NULL, "no backup set \"" ID1 "0\" of stack \"app\" in repository \"main\"", "There is " ID3 ", " ID2 ", " ID1 "."},
+		{"20261119", NULL, "more than one backup set of stack \"app\" begins with \"20261119\"",
+			"There is " ID3 ", " ID2 "."},
+		{"2027", NULL, "no backup set \"2027\" of stack \"app\" in repository \"main\"",
+			"There is " ID3 ", " ID2 ", " ID1 "."},
+		{ID1 "0", NULL, "no backup set \"" ID1 "0\" of stack \"app\" in repository \"main\"",
+			"There is " ID3 ", " ID2 ", " ID1 "."},
 		{"", NULL, "more than one backup set of stack \"app\" begins with \"\"", "There is " ID3 ", " ID2 ", " ID1 "."},
 	};
 	char *id = NULL;
@@ -462,7 +470,8 @@ static void a_manifest_of_another_set_is_refused(void **state)
 
 /* --- verifying ------------------------------------------------------------------------------------------------------------- */
 
-static int verify(struct fixture *f, enum verify_level level, int jobs, void (*change)(struct manifest *m), struct verify_report *ret)
+static int verify(
+	struct fixture *f, enum verify_level level, int jobs, void (*change)(struct manifest *m), struct verify_report *ret)
 {
 	struct manifest m cleanup(manifest_release) = {0};
 	struct progress progress = {0};
@@ -513,10 +522,10 @@ static void a_flipped_bit_is_found_and_named(void **state)
 		file.data[at] ^= 0x10;
 		assert_ok(verify(f, VERIFY_QUICK, 1, NULL, &report), &f->err);
 		for (size_t k = 0; k < array_len(levels); k++) {
-			char *begins cleanup(mem_freep) = is_end ? mem_printf("backup set \"" ID1 "\": archive \"" ARCHIVE(ID1) "\" is damaged: ")
-								 : mem_printf("backup set \"" ID1 "\": member \"%s\" of archive \"" ARCHIVE(
-									ID1) "\" is damaged: ",
-									m.inventory.members[i].name);
+			char *begins cleanup(mem_freep) = is_end
+				? mem_printf("backup set \"" ID1 "\": archive \"" ARCHIVE(ID1) "\" is damaged: ")
+				: mem_printf("backup set \"" ID1 "\": member \"%s\" of archive \"" ARCHIVE(ID1) "\" is damaged: ",
+					  m.inventory.members[i].name);
 
 			assert_int_equal(verify(f, levels[k], 3, NULL, &report), -1);
 			assert_int_equal(f->err.class, ERR_CORRUPT);
@@ -555,7 +564,9 @@ static const struct {
 	void (*change)(struct manifest *m);
 	const char *message;
 } changes[] = {
-	{change_rows, "backup set \"" ID1 "\": member \"data/00001.01.copy\" of archive \"" ARCHIVE(ID1) "\" has another number of rows"},
+	{change_rows,
+		"backup set \"" ID1
+		"\": member \"data/00001.01.copy\" of archive \"" ARCHIVE(ID1) "\" has another number of rows"},
 	{change_table_rows, "backup set \"" ID1 "\": table \"public\".\"small\" has another number of rows or bytes"},
 	{change_digest, "backup set \"" ID1 "\": rows of table \"public\".\"small\" differ from their digest"},
 	{change_owner, "backup set \"" ID1 "\": member \"data/00001.01.copy\" belongs to two tables"},
@@ -602,7 +613,9 @@ static void verifying_can_be_cancelled(void **state)
 	assert_ok(cancel_init(&cancel, NULL, &f->err), &f->err);
 	cancel_request(&cancel, CANCEL_SIGNAL);
 	for (int level = VERIFY_CHECKSUMS; level <= VERIFY_CONTENT; level++) {
-		assert_int_equal(backup_set_verify(f->r, "app", &m, (enum verify_level)level, 2, &digest, &cancel, NULL, &report, &f->err), -1);
+		assert_int_equal(
+			backup_set_verify(f->r, "app", &m, (enum verify_level)level, 2, &digest, &cancel, NULL, &report, &f->err),
+			-1);
 		assert_int_equal(f->err.class, ERR_CANCELLED);
 	}
 	cancel_release(&cancel);
