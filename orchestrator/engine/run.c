@@ -295,13 +295,17 @@ static int prepare_resume(struct run *run, const char *run_id, struct buf *text,
 	char *stack cleanup(mem_freep) = NULL, *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
 	char *path cleanup(mem_freep) = NULL;
 	json_t *given cleanup(json_decrefpp) = NULL;
+	int rc;
 
 	if (summary_check_id(run->o->state_dir, run_id, err) < 0)
 		return -1;
 	run->run_id = mem_strdup(run_id);
 	run->dir = io_path_join(runs, run_id);
 	path = io_path_join(run->dir, "journal");
-	if (journal_read(path, state_apply, &run->state, err) < 0) /* for the stack's name: the lock comes first */
+	rc = journal_read(path, state_apply, &run->state, err); /* for the stack's name: the lock comes first */
+	if (rc == 0)
+		err_set(err, ERR_CORRUPT, "run \"%s\" has no journal", run_id);
+	if (rc <= 0)
 		return -1;
 	stack = mem_strdup(run->state.stack);
 	if (take_lock(run, stack, err) < 0 || open_journal(run, err) < 0 || load_own_plan(run, text, err) < 0 ||

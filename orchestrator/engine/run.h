@@ -30,10 +30,10 @@ struct run_options {
 	const json_t *parameters;             /* object of values for the plan's parameters, unexpanded; may hold secrets */
 	const struct step_kind *const *kinds; /* NULL-terminated */
 	void *host;
-	struct run_guard *guard;              /* may be NULL */
+	struct run_guard *guard; /* may be NULL */
 	int64_t lock_timeout_ms;
-	bool is_dry_run;                      /* checks and expands everything, runs only kinds with runs_in_dry_run, writes no journal */
-	struct cancel *cancel;                /* signals */
+	bool is_dry_run;       /* checks and expands everything, runs only kinds with runs_in_dry_run, writes no journal */
+	struct cancel *cancel; /* signals */
 	struct event_sink *events;
 	/* A connection string without its password (malloc'd), for the journal and --dry-run.  NULL: connection strings are left out
 	 * there altogether, as secrets are. */
@@ -41,20 +41,20 @@ struct run_options {
 };
 
 enum run_status {
-	RUN_DONE,         /* exit status 0 */
-	RUN_FAILED,       /* 1, or the error class's own status; resume tries again */
-	RUN_INTERRUPTED,  /* 5: resume continues */
-	RUN_WAITING,      /* 6: approval */
-	RUN_ROLLED_BACK,  /* 7 */
-	RUN_STUCK,        /* 9: the rollback failed too */
+	RUN_DONE,        /* exit status 0 */
+	RUN_FAILED,      /* 1, or the error class's own status; resume tries again */
+	RUN_INTERRUPTED, /* 5: resume continues */
+	RUN_WAITING,     /* 6: approval */
+	RUN_ROLLED_BACK, /* 7 */
+	RUN_STUCK,       /* 9: the rollback failed too */
 };
 
 struct run_result {
 	enum run_status status;
 	char *run_id;
-	json_t *outputs;      /* object: step id → outputs */
-	char *failed_step;    /* NULL when none */
-	struct error error;   /* of the failed step, when status is not RUN_DONE */
+	json_t *outputs;    /* object: step id → outputs */
+	char *failed_step;  /* NULL when none */
+	struct error error; /* of the failed step, when status is not RUN_DONE */
 	int64_t elapsed_ms;
 	/* dry run: the steps as they would run: array of {id, uses, with (secrets left out)} */
 	json_t *dry_run;
@@ -80,8 +80,8 @@ void run_result_release(struct run_result *r);
 struct run_summary {
 	char *run_id, *stack, *plan;
 	int64_t started_at_ms, ended_at_ms; /* UTC; 0: not ended */
-	char *state;      /* "running" (its lock is held), "done", "failed", "interrupted", "crashed" (no end, lock free), "abandoned", … */
-	char *step;       /* in flight or failed; may be NULL */
+	char *state; /* "running" (its lock is held), "done", "failed", "interrupted", "crashed" (no end, lock free), "abandoned", … */
+	char *step;                    /* in flight or failed; may be NULL */
 	char *message, *detail, *hint; /* of the last failure; may be NULL */
 	bool is_resumable;
 	json_t *parameters; /* journaled: without secrets */

@@ -34,8 +34,8 @@ struct param_spec {
 	const char *name; /* NULL ends a table */
 	enum param_type type;
 	bool is_required;
-	bool is_secret;            /* never journaled, printed or logged */
-	const char *default_text;  /* as it would stand in a plan; NULL: absent */
+	bool is_secret;           /* never journaled, printed or logged */
+	const char *default_text; /* as it would stand in a plan; NULL: absent */
 	const char *about;
 };
 
@@ -46,19 +46,19 @@ struct output_spec {
 
 struct step_context {
 	const char *run_id;
-	const char *run_dir;   /* <state>/runs/<run-id>, where a step may keep files of its own (durably, by io_replace_file);
+	const char *run_dir; /* <state>/runs/<run-id>, where a step may keep files of its own (durably, by io_replace_file);
 	                          NULL in a dry run */
 	const char *step_id;
-	int attempt;           /* from 1, over all starts of this run */
-	bool is_dry_run;       /* reached only by steps whose kind has runs_in_dry_run */
-	const json_t *params;  /* object: checked against the kind's table, defaults filled in, ${…} expanded */
+	int attempt;              /* from 1, over all starts of this run */
+	bool is_dry_run;          /* reached only by steps whose kind has runs_in_dry_run */
+	const json_t *params;     /* object: checked against the kind's table, defaults filled in, ${…} expanded */
 	const json_t *checkpoint; /* what step_checkpoint() had journaled last when this call began, or NULL */
-	json_t *outputs;       /* object to fill; journaled with step.done */
-	struct cancel *cancel; /* deadline, watchdog and signals end up here */
+	json_t *outputs;          /* object to fill; journaled with step.done */
+	struct cancel *cancel;    /* deadline, watchdog and signals end up here */
 	struct progress *progress;
 	struct event_sink *events;
-	void *host;            /* what the caller of run_execute() put there for its step kinds */
-	struct run *run;       /* for step_checkpoint() only */
+	void *host;      /* what the caller of run_execute() put there for its step kinds */
+	struct run *run; /* for step_checkpoint() only */
 };
 
 struct step_kind {
@@ -82,7 +82,7 @@ const struct step_kind *step_kind_find(const struct step_kind *const *kinds, con
 int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *err) must_check;
 
 /* Typed access to ctx->params, which the engine has checked already. */
-const char *step_str(const struct step_context *ctx, const char *name);  /* NULL when absent */
+const char *step_str(const struct step_context *ctx, const char *name); /* NULL when absent */
 int64_t step_int(const struct step_context *ctx, const char *name);
 bool step_bool(const struct step_context *ctx, const char *name);
 const json_t *step_json(const struct step_context *ctx, const char *name); /* NULL when absent */

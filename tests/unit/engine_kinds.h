@@ -34,6 +34,7 @@ struct world {
 	int undo_fail_times;
 	bool is_probe_failing;
 	int runs, probes, undos, checks; /* calls so far */
+	int64_t checkpoint;              /* what file.append found as its checkpoint */
 	bool is_signalled;               /* test.act asks for cancellation as a signal handler would, then waits for it */
 	struct buf log;                  /* events, one a line */
 };
@@ -125,6 +126,7 @@ static inline int append_run(struct step_context *ctx, struct error *err)
 	json_t *data cleanup(json_decrefpp) = json_pack("{s:i}", "attempt", ctx->attempt);
 
 	world_of(ctx)->runs++;
+	world_of(ctx)->checkpoint = json_get_i64(ctx->checkpoint, "attempt", 0);
 	if (step_checkpoint(ctx, data, err) < 0 || append_read(ctx, &have, err) < 0)
 		return -1;
 	buf_printf(&have, "%s\n", step_str(ctx, "text"));

@@ -356,6 +356,42 @@ static void an_unanswered_probe_is_a_failure_not_a_guess(void **state)
 	assert_int_equal(f->w.runs, 0);
 }
 
+static void a_checkpoint_outlives_its_attempt(void **state)
+{
+	struct fixture *f = *state;
+	char *dir cleanup(mem_freep) = world_path(&f->w, "sub");
+
+	start(f, "name: p\nsteps:\n  - { id: two, uses: file.append, with: { name: sub/log, text: x } }\n");
+	assert_int_equal(f->r.status, RUN_FAILED); /* there is no such directory */
+	assert_int_equal(f->w.checkpoint, 0);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	resume(f);
+	assert_int_equal(f->r.status, RUN_DONE);
+	assert_int_equal(f->w.checkpoint, 1);
+}
+
+static void a_rollback_interrupted_goes_on_undoing(void **state)
+{
+	struct fixture *f = *state;
+	char *id cleanup(mem_freep) = NULL;
+
+	f->w.fail_times = 1;
+	f->w.fail_class = ERR_FAILED;
+	start(f, act_plan);
+	id = mem_strdup(f->r.run_id);
+	cancel_request(&f->w.cancel, CANCEL_SIGNAL);
+	run_result_release(&f->r);
+	assert_int_equal(run_abandon(&f->o, id, &f->r, &f->err), 0);
+	assert_int_equal(f->r.status, RUN_INTERRUPTED);
+	assert_state(f, "interrupted", true);
+	assert_file(&f->w, "one", "x");
+	cancel_reset(&f->w.cancel);
+	resume(f); /* the way back does not turn */
+	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
+	assert_file(&f->w, "one", "");
+	assert_state(f, "abandoned", false);
+}
+
 /* --- who holds it --- */
 
 static void a_second_run_is_told_who_holds_the_stack(void **state)
@@ -524,6 +560,12 @@ static void a_damaged_journal_is_listed_and_refused(void **state)
 	assert_string_equal(list[0].state, "damaged");
 	assert_string_equal(list[0].message, message);
 	runs_list_release(list, count);
+
+	assert_int_equal(unlink(path), 0);
+	free(message);
+	message = mem_printf("run \"%s\" has no journal", f->r.run_id);
+	assert_int_equal(run_resume(&f->o, f->r.run_id, &(struct run_result){0}, &f->err), -1);
+	assert_string_equal(f->err.message, message);
 }
 
 /* --- full disk --- */
@@ -716,6 +758,8 @@ int main(void)
 		with_fixture(nothing_before_a_point_of_no_return_is_undone),
 		with_fixture(an_abandoned_run_is_undone_and_closed),
 		with_fixture(an_unanswered_probe_is_a_failure_not_a_guess),
+		with_fixture(a_checkpoint_outlives_its_attempt),
+		with_fixture(a_rollback_interrupted_goes_on_undoing),
 		with_fixture(a_second_run_is_told_who_holds_the_stack),
 		with_fixture(a_lock_dies_with_its_process),
 		with_fixture(a_guard_is_held_for_the_whole_run),
