@@ -49,7 +49,7 @@ t_is "$(json class)" config
 t_is "$(json message)" 'no database is named'
 t_match "$t_err" '^error:  no database is named' 'and the text on standard error'
 t_exit 2 "$HOLDFAST" --output=json nonsense
-t_match "$t_out" 'unknown command .."nonsense'
+t_match "$t_out" 'unknown command .{2}nonsense'
 t_exit 0 "$HOLDFAST" --output json plan list
 t_is "$(json status)" 'done'
 HOLDFAST_OUTPUT=json t_exit 2 "$HOLDFAST" backup --jobs nought
