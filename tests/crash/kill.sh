@@ -15,11 +15,13 @@ else
 fi
 OPERATIONS=${OPERATIONS:-backup restore}
 
+app_part() { sed -n "/^-- app/,/^-- [sv]/p" "$1" | grep -v "^-- "; }
+
 # The undisturbed restore gives what the undisturbed backup was made of.
 learn_checked() {
 	learn
 	[ "$operation" = restore ] || return 0
-	diff <(sed -n "/^-- app/,/^-- /p" "$T/source") <(sed -n "/^-- app/,/^-- /p" "$T/reference") ||
+	diff <(app_part "$T/source") <(app_part "$T/reference") ||
 		die "the undisturbed restore is not the source"
 }
 

@@ -173,7 +173,7 @@ rows_of() {
 }
 schema_of() {
 	local key=()
-	! "$PG_BINDIR/pg_dump" --help | grep -q -- --restrict-key || key=(--restrict-key=crash)
+	[[ $("$PG_BINDIR/pg_dump" --help) != *--restrict-key* ]] || key=(--restrict-key=crash)
 	"$PG_BINDIR/pg_dump" -s "${key[@]}" "$1" | sha256sum
 }
 
