@@ -55,6 +55,24 @@ void kept_list_release(struct kept_database *list, size_t count)
 	free(list);
 }
 
+/* DROP SUBSCRIPTION would drop the slot on the publisher too, and that may by now serve the database in service: a person decides. */
+static int refuse_subscriptions(struct pg *maintenance, const char *name, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(maintenance,
+		    "SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s.subname), ', ' ORDER BY s.subname) FROM pg_catalog.pg_subscription s "
+		    "JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1",
+		    1, (const char *const[]){name}, &res, err) < 0)
+		return -1;
+	if (PQgetisnull(res, 0, 0))
+		return 0;
+	err_set(err, ERR_REFUSED, "database \"%s\" has subscriptions: %s", name, PQgetvalue(res, 0, 0));
+	return err_hint(err, "A subscription holds a slot on its publisher, which may serve another database by now. In \"%s\", disable each, "
+			     "set its slot_name to NONE and drop it; then drop the database.",
+		name);
+}
+
 int kept_drop(struct pg *maintenance, const char *name, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
@@ -72,6 +90,8 @@ int kept_drop(struct pg *maintenance, const char *name, struct error *err)
 	free(kept.database);
 	if (!is_kept)
 		return err_set(err, ERR_REFUSED, "database \"%s\" is not one that a restore has kept", name);
+	if (refuse_subscriptions(maintenance, name, err) < 0)
+		return -1;
 	if (pg_execf(maintenance, err, "DROP DATABASE %s", ident) < 0) {
 		err_context(err, "could not drop database \"%s\"", name);
 		return strcmp(err->sqlstate, "55006") == 0 ? err_hint(err, "Somebody is connected to it: it may still be needed.") : -1;

@@ -24,6 +24,10 @@ settings_of() {
 databases() {
 	pg_sql "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname NOT LIKE 'template_'"
 }
+drop_subscription() {
+	pg_sql 'ALTER SUBSCRIPTION ev_subscription SET (slot_name = NONE)' -d "$1"
+	pg_sql 'DROP SUBSCRIPTION ev_subscription' -d "$1"
+}
 
 pg_start main max_prepared_transactions=2 wal_level=logical || exit 1
 pg_sql 'CREATE DATABASE app'
@@ -43,8 +47,8 @@ t_exit 0 hf backup --database "$database" --repository "$repository"
 t_is "$(find "$repository" -type f -printf '%f\n' | sort | tr '\n' ' ')" 'backup.tar.zst holdfast-repository.json manifest.json ' \
 	'the repository holds the set and nothing else'
 t_is "$(find "$repository" -type f ! -perm 0600 -o -type d ! -perm 0700)" '' 'files are 0600, directories 0700'
-t_exit 0 hf verify latest --database "$database" --repository "$repository"
-t_exit 0 hf list --database "$database" --repository "$repository" --output json
+t_exit 0 hf verify latest --stack app --repository "$repository"
+t_exit 0 hf list --stack app --repository "$repository" --output json
 t_match "$t_out" '"status": ?"done"' 'list tells its status as JSON'
 
 t_begin restore_brings_everything_back_and_keeps_the_old_database
@@ -64,6 +68,9 @@ t_exit 0 hf status --database "$database" --repository "$repository"
 t_match "$t_out" "$kept" 'status lists the kept database'
 t_exit 2 hf drop-old "$kept" --database "$database"
 t_is "$(databases)" "app $kept postgres" 'without --yes nothing is dropped'
+t_exit 10 hf drop-old "$kept" --database "$database" --yes
+t_match "$t_err" 'has subscriptions: ev_subscription' 'a subscription, whose slot may be in use, stops it'
+drop_subscription "$kept"
 t_exit 0 hf drop-old "$kept" --database "$database" --yes
 t_is "$(databases)" 'app postgres' 'it is dropped on purpose'
 t_exit 2 hf drop-old app --database "$database" --yes
@@ -75,10 +82,12 @@ t_is "$(diff <(printf '%s\n' "$before") <(state_of copy))" '' 'the copy is equal
 t_is "$(databases)" 'app copy postgres' 'nothing was swapped'
 t_exit 10 hf restore latest --target-db copy --database "$database" --repository "$repository" --yes
 t_match "$t_err" '"copy"' 'a database that is not empty is refused by name'
+drop_subscription copy
 pg_sql 'DROP DATABASE copy'
 pg_sql 'CREATE DATABASE copy TEMPLATE template0'
 t_exit 0 hf restore latest --target-db copy --database "$database" --repository "$repository" --yes
 t_is "$(diff <(printf '%s\n' "$before") <(state_of copy))" '' 'an empty one is used'
+drop_subscription copy
 pg_sql 'DROP DATABASE copy'
 
 t_begin restore_onto_a_server_that_never_had_it
@@ -99,11 +108,11 @@ archive=$(find "$repository" -name backup.tar.zst)
 size=$(stat -c %s "$archive")
 cp "$archive" "$T_TMP/good"
 printf '\125\252\125' | dd of="$archive" bs=1 seek=$((size / 2)) conv=notrunc status=none
-t_exit 3 hf verify latest --database "$database" --repository "$repository"
+t_exit 3 hf verify latest --stack app --repository "$repository"
 was=$(databases)
 t_exit 3 hf restore latest --database "$database" --repository "$repository" --yes
 t_is "$(state_of app | cmp - <(printf '%s\n' "$before"))" '' 'the database in service is untouched'
 cp "$T_TMP/good" "$archive"
 t_exit 0 hf abandon --database "$database"
 t_is "$(databases)" "$was" 'abandon removes what the failed restore made'
-t_exit 0 hf verify latest --database "$database" --repository "$repository"
+t_exit 0 hf verify latest --stack app --repository "$repository"
