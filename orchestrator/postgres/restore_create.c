@@ -232,6 +232,29 @@ int restore_create(const struct restore_options *o, bool is_empty_allowed, struc
 	return 0;
 }
 
+/*
+ * A database with subscriptions cannot be dropped.  Those of a restored one were made without connecting: no slot on a publisher
+ * belongs to them, and they are dropped without asking it.
+ */
+static int drop_subscriptions(const struct restore_options *o, struct error *err)
+{
+	struct pg pg cleanup(pg_close) = {0};
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (restore_connect(o, "restore", o->cancel, &pg, err) < 0 ||
+	    pg_exec(&pg, "SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid "
+			 "WHERE d.datname = pg_catalog.current_database()", &res, err) < 0)
+		return -1;
+	for (int i = 0; i < PQntuples(res); i++) {
+		char *name cleanup(mem_freep) = pg_ident(PQgetvalue(res, i, 0));
+
+		if (pg_execf(&pg, err, "ALTER SUBSCRIPTION %s DISABLE; ALTER SUBSCRIPTION %s SET (slot_name = NONE); DROP SUBSCRIPTION %s", name, name,
+			    name) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* --- its end ------------------------------------------------------------------------------------------------------------ */
 
 /* Event triggers of the restored database would fire for our DROP SCHEMA; only a superuser may have made them, and may do this. */
@@ -276,7 +299,7 @@ int restore_discard(const struct restore_options *o, struct error *err)
 		return -1;
 	if (staged != FOUND_NOTHING && drop(&maintenance, stage, err) < 0)
 		return -1;
-	if (found == FOUND_OURS && drop(&maintenance, o->target_db, err) < 0)
+	if (found == FOUND_OURS && (drop_subscriptions(o, err) < 0 || drop(&maintenance, o->target_db, err) < 0))
 		return err_context(err, "could not drop database \"%s\"", o->target_db);
 	if (found == FOUND_UNMARKED || found == FOUND_OTHER_RUN)
 		event_text(o->events, EVENT_WARNING, "database \"%s\" was not made by this run and is left as it is", o->target_db);

@@ -340,7 +340,7 @@ int schema_split_key(const char *sql, size_t n, struct buf *ret_index, struct bu
 {
 	struct reader r = {.lx = {.p = sql, .end = sql + n}};
 	struct sql_token schema, table, name, column;
-	const char *columns;
+	const char *columns, *columns_end;
 	bool is_primary;
 
 	if (!read_next(&r) || !read_words(&r, (const char *const[]){"alter", "table", "only", NULL}) || !read_identifier(&r, &schema) ||
@@ -359,13 +359,11 @@ int schema_split_key(const char *sql, size_t n, struct buf *ret_index, struct bu
 	} while (read_char(&r, ','));
 	if (!read_char(&r, ')') || r.t.kind != SQL_OTHER || *r.t.p != ';')
 		return 0;
-	buf_printf(ret_index, "CREATE UNIQUE INDEX %.*s ON ONLY %.*s.%.*s USING btree %.*s", (int)name.len, name.p, (int)schema.len, schema.p,
-		(int)table.len, table.p, (int)(r.t.p - columns), columns);
-	buf_putc(ret_index, ';');
-	if (!read_next(&r) || r.t.kind != SQL_END) {
-		ret_index->len = 0;
+	columns_end = r.t.p;
+	if (!read_next(&r) || r.t.kind != SQL_END)
 		return 0;
-	}
+	buf_printf(ret_index, "CREATE UNIQUE INDEX %.*s ON ONLY %.*s.%.*s USING btree %.*s;", (int)name.len, name.p, (int)schema.len, schema.p,
+		(int)table.len, table.p, (int)(columns_end - columns), columns);
 	buf_printf(ret_constraint, "ALTER TABLE ONLY %.*s.%.*s ADD CONSTRAINT %.*s %s USING INDEX %.*s;", (int)schema.len, schema.p,
 		(int)table.len, table.p, (int)name.len, name.p, is_primary ? "PRIMARY KEY" : "UNIQUE", (int)name.len, name.p);
 	return 1;
