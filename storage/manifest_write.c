@@ -109,12 +109,13 @@ static int put_field(
 	return 0;
 }
 
-static int put_section(struct json_writer *w, const struct manifest_section *s, const void *base, struct error *err)
+static int put_section(
+	struct json_writer *w, const struct manifest_section *s, const void *base, const struct inventory *inv, struct error *err)
 {
 	if (s->key)
 		jw_object(w, s->key);
 	for (size_t i = 0; i < s->fields_count; i++)
-		if (put_field(w, &s->fields[i], base, NULL, err) < 0)
+		if (put_field(w, &s->fields[i], base, inv, err) < 0)
 			return -1;
 	if (s->key)
 		jw_end_object(w);
@@ -166,13 +167,13 @@ int manifest_write(const struct manifest *m, struct buf *out, struct error *err)
 		const struct manifest_section *s = &manifest_sections[i];
 		const void *base = s->is_of_inventory ? (const void *)&m->inventory : (const void *)m;
 
-		if (put_section(&w, s, base, err) < 0)
+		if (put_section(&w, s, base, &m->inventory, err) < 0)
 			return -1;
-		if (i == 0 && m->has_archive && put_section(&w, &manifest_archive, m, err) < 0)
+		if (i == 0 && m->has_archive && put_section(&w, &manifest_archive, m, &m->inventory, err) < 0)
 			return -1;
 	}
 	manifest_sum(&m->inventory, &totals);
-	if (put_section(&w, &manifest_totals_section, &totals, err) < 0)
+	if (put_section(&w, &manifest_totals_section, &totals, &m->inventory, err) < 0)
 		return -1;
 	jw_str(&w, "row_digest", MANIFEST_ROW_DIGEST);
 	for (size_t i = 0; i < manifest_lists_count; i++)

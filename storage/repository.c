@@ -37,7 +37,8 @@ int backup_id_make(int64_t utc_ms, char out[BACKUP_ID_BYTES], struct error *err)
 
 	if (random_bytes(random, sizeof(random), err) < 0)
 		return -1;
-	snprintf(out, BACKUP_ID_BYTES, "%.16s-%s", clock_format_compact(utc_ms, at), hex_encode(random, sizeof(random), hex));
+	(void)snprintf(
+		out, BACKUP_ID_BYTES, "%.16s-%s", clock_format_compact(utc_ms, at), hex_encode(random, sizeof(random), hex));
 	return 0;
 }
 
@@ -122,8 +123,10 @@ static char *url_of_directory(const char *dir)
 	char *path cleanup(mem_freep) = realpath(dir, NULL);
 	struct buf b cleanup(buf_release) = {0};
 
+	if (!path)
+		return mem_printf("file://%s", dir);
 	buf_puts(&b, "file://");
-	for (const char *p = path ? path : dir; *p; p++)
+	for (const char *p = path; *p; p++)
 		if (*p == '%' || (unsigned char)*p <= ' ')
 			buf_printf(&b, "%%%02X", (unsigned char)*p);
 		else

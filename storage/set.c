@@ -62,7 +62,7 @@ int backup_set_commit(
 		rc = read_object(r, key, &there, err);
 		if (rc < 0)
 			return -1;
-		if (rc == 1 && there.len == n && memcmp(there.data, text, n) == 0)
+		if (rc == 1 && there.len == n && memcmp(buf_str(&there), text, n) == 0)
 			return 0; /* the step is being repeated */
 		if (rc == 1)
 			return err_set(err, ERR_CONFLICT, "backup set \"%s\" has been committed already, with another manifest",

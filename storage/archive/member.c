@@ -32,7 +32,7 @@ struct archive_member {
 	struct sha256 sha;
 };
 
-static int member_new(struct archive_writer *w, struct archive_member **ret, struct error *err)
+static struct archive_member *member_new(const struct archive_writer *w, struct error *err)
 {
 	struct archive_member *m = mem_zalloc(sizeof(*m));
 
@@ -40,10 +40,10 @@ static int member_new(struct archive_writer *w, struct archive_member **ret, str
 	m->block = malloc(ARCHIVE_FRAME_BYTES);
 	if (!m->compressor || !m->block) {
 		archive_member_free(m);
-		return err_set(err, ERR_FULL, "could not get memory for a compressor");
+		err_set(err, ERR_FULL, "could not get memory for a compressor");
+		return NULL;
 	}
-	*ret = m;
-	return 0;
+	return m;
 }
 
 void archive_member_free(struct archive_member *m)
@@ -80,7 +80,9 @@ int archive_member_begin(struct archive_writer *w, struct archive_member **membe
 		return -1;
 	if (header.len > TAR_HEADER_MAX)
 		return err_set(err, ERR_FULL, "name of an archive member is longer than %zu bytes", TAR_HEADER_MAX);
-	if (!m && member_new(w, &m, err) < 0)
+	if (!m)
+		m = member_new(w, err);
+	if (!m)
 		return -1;
 	m->writer = w;
 	free(m->name);

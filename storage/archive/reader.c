@@ -83,7 +83,7 @@ void archive_reader_close(struct archive_reader *r)
 	free(r);
 }
 
-static int context_get(struct archive_reader *r, struct context **ret, struct error *err)
+static struct context *context_get(struct archive_reader *r, struct error *err)
 {
 	struct context *c;
 
@@ -99,11 +99,11 @@ static int context_get(struct archive_reader *r, struct context **ret, struct er
 		c->out = malloc(ARCHIVE_FRAME_BYTES);
 		if (!c->decompressor || !c->in || !c->out) {
 			context_free(c);
-			return err_set(err, ERR_FULL, "could not get memory for a decompressor");
+			err_set(err, ERR_FULL, "could not get memory for a decompressor");
+			return NULL;
 		}
 	}
-	*ret = c;
-	return 0;
+	return c;
 }
 
 static void context_put(struct archive_reader *r, struct context *c)
@@ -276,7 +276,8 @@ int archive_read_member(struct archive_reader *r, const struct inv_member *m,
 	struct reading g = {.reader = r, .member = m, .consume = consume, .ctx = ctx};
 	int rc;
 
-	if (context_get(r, &g.context, err) < 0)
+	g.context = context_get(r, err);
+	if (!g.context)
 		return -1;
 	rc = read_member(&g, err);
 	context_put(r, g.context);

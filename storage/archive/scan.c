@@ -163,26 +163,35 @@ static int scan_members(struct scan *s, struct error *err)
 	return damaged(s, err, "it has no end");
 }
 
+static int scan(struct scan *s, struct error *err)
+{
+	struct driver_object o;
+	int rc = s->driver->ops->stat(s->driver, s->key, &o, err);
+
+	if (rc < 0)
+		return err_context(err, "could not open archive \"%s\"", s->key);
+	if (rc == 0)
+		return err_set(err, ERR_CORRUPT, "archive \"%s\" is missing", s->key);
+	s->bytes = o.size_bytes;
+	s->decompressor = ZSTD_createDCtx();
+	if (!s->decompressor || !s->in || !s->out)
+		return err_set(err, ERR_FULL, "could not get memory for a decompressor");
+	return read_seek_table(s, err) < 0 ? -1 : scan_members(s, err);
+}
+
 int archive_scan(struct driver *driver, const char *key, struct arena *arena, struct inv_member **ret, size_t *ret_count,
 	struct error *err)
 {
-	struct scan s cleanup(scan_release) = {.driver = driver, .key = key, .arena = arena};
-	struct driver_object o;
-	int rc = driver->ops->stat(driver, key, &o, err);
+	struct scan s = {.driver = driver, .key = key, .arena = arena};
+	int rc;
 
-	if (rc < 0)
-		return err_context(err, "could not open archive \"%s\"", key);
-	if (rc == 0)
-		return err_set(err, ERR_CORRUPT, "archive \"%s\" is missing", key);
-	s.bytes = o.size_bytes;
-	s.decompressor = ZSTD_createDCtx();
 	s.in = malloc(STORED_FRAME_MAX);
 	s.out = malloc(ARCHIVE_FRAME_BYTES);
-	if (!s.decompressor || !s.in || !s.out)
-		return err_set(err, ERR_FULL, "could not get memory for a decompressor");
-	if (read_seek_table(&s, err) < 0 || scan_members(&s, err) < 0)
-		return -1;
-	*ret = take_ptr(s.members);
-	*ret_count = s.count;
-	return 0;
+	rc = scan(&s, err);
+	if (rc == 0) {
+		*ret = take_ptr(s.members);
+		*ret_count = s.count;
+	}
+	scan_release(&s);
+	return rc;
 }

@@ -68,16 +68,18 @@ static bool is_temporary(const char *name)
 	return n > 5 && name[0] == '.' && strcmp(name + n - 4, ".tmp") == 0;
 }
 
-static int key_path(const struct local *l, const char *key, char **ret, struct error *err)
+/* malloc'd; NULL where the key is none. */
+static char *key_path(const struct local *l, const char *key, struct error *err)
 {
 	const char *slash = strrchr(key, '/');
 
 	if (driver_check_key(key, err) < 0)
-		return -1;
-	if (is_temporary(slash ? slash + 1 : key))
-		return err_set(err, ERR_BUG, "\"%s\" cannot be the key of an object", key);
-	*ret = io_path_join(l->dir, key);
-	return 0;
+		return NULL;
+	if (is_temporary(slash ? slash + 1 : key)) {
+		err_set(err, ERR_BUG, "\"%s\" cannot be the key of an object", key);
+		return NULL;
+	}
+	return io_path_join(l->dir, key);
 }
 
 /* Removes the directories above ${path} that have become empty, up to the driver's own, which stays. */
@@ -128,31 +130,27 @@ static int remove_leftover(const char *tmp, struct error *err)
 /* 1 made and locked, 0 lost a race against a removal or a sweep (try again), -1. */
 static int create_temporary(struct driver_upload *u, struct error *err)
 {
-	int fd cleanup(io_closep) = -1;
 	char *dir cleanup(mem_freep) = io_path_dir(u->path);
 	struct stat st;
 
+	io_closep(&u->fd); /* of a race that was lost */
 	if (io_make_dirs(dir, err) < 0)
 		return -1;
-	fd = open(u->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 && errno == ENOENT)
+	u->fd = open(u->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (u->fd < 0 && errno == ENOENT)
 		return 0;
-	if (fd < 0 && errno == EEXIST)
+	if (u->fd < 0 && errno == EEXIST)
 		return remove_leftover(u->tmp, err);
-	if (fd < 0)
+	if (u->fd < 0)
 		return err_sys(err, "could not create file \"%s\"", u->tmp);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	if (flock(u->fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno == EWOULDBLOCK)
 			return 0;
 		return err_sys(err, "could not lock file \"%s\"", u->tmp);
 	}
-	if (fstat(fd, &st) < 0)
+	if (fstat(u->fd, &st) < 0)
 		return err_sys(err, "could not examine file \"%s\"", u->tmp);
-	if (st.st_nlink == 0) /* swept between open and flock */
-		return 0;
-	u->fd = fd;
-	fd = -1;
-	return 1;
+	return st.st_nlink > 0; /* else swept between open and flock */
 }
 
 static int local_upload_begin(
@@ -168,7 +166,7 @@ static int local_upload_begin(
 	u->is_exclusive = is_exclusive;
 	if (!*tag || strchr(tag, '/'))
 		return err_set(err, ERR_BUG, "\"%s\" cannot be the tag of an upload", tag);
-	if (check_cancel(l, err) < 0 || key_path(l, key, &u->path, err) < 0)
+	if (check_cancel(l, err) < 0 || !(u->path = key_path(l, key, err)))
 		return -1;
 	dir = io_path_dir(u->path);
 	u->tmp = mem_printf("%s/.%s.%s.tmp", dir, strrchr(u->path, '/') + 1, tag);
@@ -285,7 +283,7 @@ static int local_read_range(struct driver *d, const char *key, uint64_t offset, 
 	int fd cleanup(io_closep) = -1;
 	ssize_t got;
 
-	if (check_cancel(l, err) < 0 || key_path(l, key, &path, err) < 0)
+	if (check_cancel(l, err) < 0 || !(path = key_path(l, key, err)))
 		return -1;
 	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); /* non-blocking: a FIFO put there does not hang us */
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
@@ -311,7 +309,7 @@ static int local_stat(struct driver *d, const char *key, struct driver_object *r
 	struct stat st;
 	int rc;
 
-	if (key_path(local_of(d), key, &path, err) < 0)
+	if (!(path = key_path(local_of(d), key, err)))
 		return -1;
 	rc = stat_file(path, &st, err);
 	if (rc == 1)
@@ -423,7 +421,7 @@ static int local_remove(struct driver *d, const char *key, struct error *err)
 	char *path cleanup(mem_freep) = NULL;
 	int rc;
 
-	if (key_path(l, key, &path, err) < 0)
+	if (!(path = key_path(l, key, err)))
 		return -1;
 	rc = io_remove_file(path, err);
 	if (rc >= 0)

@@ -307,7 +307,7 @@ static void of_racing_creations_one_wins(void **state)
 	pthread_barrier_init(&barrier, NULL, array_len(racers));
 	for (size_t i = 0; i < array_len(racers); i++) {
 		racers[i] = (struct racer){.d = f->factory->again(&f->place), .barrier = &barrier};
-		snprintf(racers[i].tag, sizeof(racers[i].tag), "r%zu", i);
+		(void)snprintf(racers[i].tag, sizeof(racers[i].tag), "r%zu", i);
 		assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
 	}
 	for (size_t i = 0; i < array_len(racers); i++)
@@ -359,7 +359,7 @@ static void kill_an_upload(struct fixture *f, const char *key, const char *tag)
 
 		if (f->d->ops->upload_begin(f->d, key, tag, true, &u, &f->err) == 0 &&
 			f->d->ops->upload_write(u, "half", 4, &f->err) == 0)
-			raise(SIGKILL);
+			(void)raise(SIGKILL);
 		_exit(1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -508,7 +508,7 @@ static void a_full_disk_says_so(void **state)
 		"Make room on the file system of \"%s\", or use a repository elsewhere.", f->place.dir);
 	int rc;
 
-	signal(SIGXFSZ, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	limit = (struct rlimit){.rlim_cur = 4096, .rlim_max = old.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);

@@ -105,7 +105,7 @@ static void contents_of_every_size_come_back(void **state)
 
 	for (size_t i = 0; i < array_len(sizes); i++) {
 		content_fill(p, sizes[i], i);
-		snprintf(name, sizeof(name), "data/%05zu.00.copy", i);
+		(void)snprintf(name, sizeof(name), "data/%05zu.00.copy", i);
 		add(f, w, &m, name, p, sizes[i]);
 	}
 	archive_member_free(m);
@@ -209,7 +209,7 @@ static char *long_name(size_t n, int kind)
 	for (size_t i = 0; i < n; i++)
 		name[i] = i % 60 == 59 && i + 1 < n ? '/' : (char)('a' + i % 26);
 	if (kind == 1 && n > 4)
-		memcpy(name + 2, "\xc3\xa4", 2);
+		name[2] = (char)0xc3, name[3] = (char)0xa4;
 	if (kind == 2 && n > 4)
 		name[1] = (char)0xff;
 	return name;
@@ -259,7 +259,7 @@ static void a_scan_finds_what_was_written(void **state)
 
 	for (size_t i = 0; i < array_len(sizes); i++) {
 		content_fill(p, sizes[i], i);
-		snprintf(name, sizeof(name), "data/%05zu.00.copy", i);
+		(void)snprintf(name, sizeof(name), "data/%05zu.00.copy", i);
 		add(f, w, &m, name, p, sizes[i]);
 	}
 	archive_member_free(m);
@@ -309,8 +309,8 @@ static void *write_members(void *ctx)
 	for (int i = 0; i < MEMBERS_EACH; i++) {
 		size_t n = worker_size(k->number, i);
 
-		content_fill(p, n, (uint64_t)(k->number * 1000 + i));
-		snprintf(name, sizeof(name), "data/%d.%d", k->number, i);
+		content_fill(p, n, (uint64_t)k->number * 1000 + (uint64_t)i);
+		(void)snprintf(name, sizeof(name), "data/%d.%d", k->number, i);
 		if (archive_member_begin(k->w, &m, name, &k->err) < 0 || archive_member_write(m, p, n, &k->err) < 0 ||
 			archive_member_end(m, &k->arena, &k->members[i], &k->err) < 0)
 			k->failures++;
@@ -328,7 +328,7 @@ static void *read_members(void *ctx)
 		struct buf b cleanup(buf_release) = {0};
 		size_t n = worker_size(k->number, i);
 
-		content_fill(p, n, (uint64_t)(k->number * 1000 + i));
+		content_fill(p, n, (uint64_t)k->number * 1000 + (uint64_t)i);
 		if (archive_read_member_buf(k->r, &k->members[i], &b, &k->err) < 0 || b.len != n ||
 			(n && memcmp(b.data, p, n) != 0))
 			k->failures++;
