@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "cmd/output.h"
 
 #define REDRAW_MS 200
 #define ERASE_LINE "\r\x1b[K"
@@ -116,90 +117,6 @@ static void say(struct ui *ui, struct buf *b)
 	pthread_mutex_unlock(&ui->lock);
 }
 
-/* ---- the progress line ---- */
-
-static void put_count(struct buf *b, uint64_t n)
-{
-	char digits[32];
-	int len = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)n);
-
-	for (int i = 0; i < len; i++) {
-		if (i && (len - i) % 3 == 0)
-			buf_putc(b, ',');
-		buf_putc(b, digits[i]);
-	}
-}
-
-/* Adds "  text" if the line keeps within ${width} columns; what does not fit is left out whole. */
-static bool put_part(struct buf *out, size_t start, unsigned width, const char *text)
-{
-	if (width && out->len - start + 2 + strlen(text) > width)
-		return false;
-	buf_printf(out, "  %s", text);
-	return true;
-}
-
-/* A span that runs or shrinks while one looks: whole seconds do. */
-static char *whole_seconds(int64_t ms, char *out)
-{
-	if (ms < 60000)
-		snprintf(out, CLOCK_TEXT_BYTES, "%ds", (int)(ms / 1000));
-	else
-		duration_format(ms / 1000 * 1000, out);
-	return out;
-}
-
-static void put_amount(struct buf *out, size_t start, unsigned width, uint64_t bytes, uint64_t total)
-{
-	char a[CLOCK_TEXT_BYTES], b[CLOCK_TEXT_BYTES];
-	char *text cleanup(mem_freep) = NULL;
-
-	if (total)
-		text = mem_printf("%s of %s", size_format(bytes, a), size_format(total, b));
-	else
-		text = mem_printf("%s", size_format(bytes, a));
-	(void)put_part(out, start, width, text);
-}
-
-void ui_progress_line(
-	const char *step, const struct progress *p, uint64_t bytes_per_s, int64_t elapsed_ms, unsigned width, struct buf *out)
-{
-	uint64_t bytes = atomic_load(&p->bytes), total = atomic_load(&p->bytes_total), rows = atomic_load(&p->rows);
-	uint64_t items = atomic_load(&p->items), items_total = atomic_load(&p->items_total);
-	const char *phase = atomic_load(&p->phase);
-	char text[64], when[CLOCK_TEXT_BYTES];
-	size_t start = out->len;
-	struct buf count cleanup(buf_release) = {0};
-
-	buf_printf(out, "%.*s", width ? (int)width : 64, step);
-	if (phase)
-		(void)put_part(out, start, width, phase);
-	if (total && bytes <= total) {
-		snprintf(text, sizeof(text), "%3.0f%%", 100.0 * (double)bytes / (double)total);
-		(void)put_part(out, start, width, text);
-	}
-	if (bytes)
-		put_amount(out, start, width, bytes, total);
-	if (bytes_per_s) {
-		snprintf(text, sizeof(text), "%s/s", size_format(bytes_per_s, when));
-		(void)put_part(out, start, width, text);
-	}
-	if (bytes_per_s && total > bytes) {
-		snprintf(text, sizeof(text), "%s left", whole_seconds((int64_t)((total - bytes) / bytes_per_s) * 1000, when));
-		(void)put_part(out, start, width, text);
-	}
-	if (items_total) {
-		snprintf(text, sizeof(text), "%llu/%llu", (unsigned long long)items, (unsigned long long)items_total);
-		(void)put_part(out, start, width, text);
-	}
-	if (rows) {
-		put_count(&count, rows);
-		buf_puts(&count, " rows");
-		(void)put_part(out, start, width, buf_str(&count));
-	}
-	(void)put_part(out, start, width, whole_seconds(elapsed_ms, when));
-}
-
 /* ---- events ---- */
 
 static void step_begin(struct ui *ui, const struct event *ev)
@@ -224,15 +141,13 @@ static void put_step_done(struct buf *b, const struct event *ev)
 	char text[CLOCK_TEXT_BYTES];
 	uint64_t bytes = ev->progress ? atomic_load(&ev->progress->bytes) : 0;
 	uint64_t rows = ev->progress ? atomic_load(&ev->progress->rows) : 0;
+	char *count cleanup(mem_freep) = text_count(rows);
 
 	buf_printf(b, "%s: done in %s", ev->step, duration_format(ev->elapsed_ms, text));
 	if (bytes)
 		buf_printf(b, ", %s", size_format(bytes, text));
-	if (rows) {
-		buf_puts(b, ", ");
-		put_count(b, rows);
-		buf_puts(b, " rows");
-	}
+	if (rows)
+		buf_printf(b, ", %s rows", count);
 	buf_putc(b, '\n');
 }
 

@@ -120,7 +120,7 @@ t_begin a_plan_of_ones_own
 "$HOLDFAST" plan show backup | sed 's/^name: backup/name: mine/' >"$T_TMP/mine.yaml"
 t_exit 0 "$HOLDFAST" run "$T_TMP/mine.yaml" -d app -r "$repository" -p jobs=1 -p tables=public.empty
 t_exit 0 "$HOLDFAST" run "$T_TMP/mine.yaml" --output json -p database=dbname=app -p repository="$repository" -p stack=other -q
-t_is "$(json '{run,plan}') $(json '{run,stack}') $(json '{run,outputs,dump,rows}')" 'mine other 50000'
+t_is "$(json '{run,plan}') $(json '{run,stack}') $(json '{run,outputs,dump,rows}')" 'mine other 100000' 'with the table restored beside'
 t_exit 2 "$HOLDFAST" run "$T_TMP/mine.yaml" -d app -r "$repository" -p job=1
 
 # A table locked by somebody else holds a dump where it is, for as long as a test likes.
