@@ -25,20 +25,23 @@ static void put_columns(struct buf *b, const struct inv_table *t)
 
 /*
  * Large objects as rows, by functions that any role may call on what it may read (pg_largeobject itself is for superusers).  An
- * empty one is a row without data.  The subqueries with OFFSET 0 keep the planner from calling a volatile function twice.
+ * empty one is a row without data.  The subqueries are nested, not joined: a join might remember the size of one object under the
+ * descriptor that the next one gets again.  OFFSET 0 keeps the planner from merging them and calling a function twice.
  */
 static void put_large_objects(struct buf *b, const struct copy_range *r)
 {
 	buf_puts(b,
-		"COPY (SELECT m.oid, s.start, pg_catalog.lo_get(m.oid, s.start, 262144) FROM pg_catalog.pg_largeobject_metadata m"
-		" CROSS JOIN LATERAL (SELECT pg_catalog.lo_open(m.oid, 262144) AS fd OFFSET 0) f"
-		" CROSS JOIN LATERAL (SELECT pg_catalog.lo_lseek64(f.fd, m.oid::bigint - m.oid::bigint, 2) AS bytes, pg_catalog.lo_close(f.fd) AS closed OFFSET 0) z"
-		" CROSS JOIN LATERAL pg_catalog.generate_series(0, GREATEST(z.bytes - 1, 0), 262144) s(start) WHERE z.closed = 0");
+		"COPY (SELECT z.oid, s.start, pg_catalog.lo_get(z.oid, s.start, 262144) FROM"
+		" (SELECT f.oid, pg_catalog.lo_lseek64(f.fd, 0, 2) AS bytes, pg_catalog.lo_close(f.fd) AS closed FROM"
+		" (SELECT m.oid, pg_catalog.lo_open(m.oid, 262144) AS fd FROM pg_catalog.pg_largeobject_metadata m WHERE true");
 	if (r && r->first)
 		buf_printf(b, " AND m.oid >= '%" PRIu64 "'", r->first);
 	if (r && r->end)
 		buf_printf(b, " AND m.oid < '%" PRIu64 "'", r->end);
-	buf_puts(b, ") TO STDOUT");
+	buf_puts(b,
+		" OFFSET 0) f OFFSET 0) z"
+		" CROSS JOIN LATERAL pg_catalog.generate_series(0, GREATEST(z.bytes - 1, 0), 262144) s(start)"
+		" WHERE z.closed = 0) TO STDOUT");
 }
 
 char *copy_out_sql(const struct inv_table *t, const struct copy_range *range)
