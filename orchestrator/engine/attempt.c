@@ -86,7 +86,8 @@ static void reset_progress(struct progress *p)
 int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, struct progress *progress, json_t **ret_outputs,
 	struct error *err)
 {
-	json_t *known cleanup(json_decrefpp) = state_outputs(&run->state), *params cleanup(json_decrefpp) = NULL;
+	json_t *known cleanup(json_decrefpp) = run->dry_outputs ? json_incref(run->dry_outputs) : state_outputs(&run->state);
+	json_t *params cleanup(json_decrefpp) = NULL;
 	json_t *outputs cleanup(json_decrefpp) = json_object(), *checkpoint cleanup(json_decrefpp) = NULL;
 	struct template_scope scope = run_scope(run, known);
 	const struct step_record *rec = state_step(&run->state, step->id);

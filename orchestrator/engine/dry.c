@@ -69,6 +69,7 @@ int run_dry(struct run *run, struct run_result *ret, struct error *err)
 	(void)err; /* whatever a check finds is the result */
 	ret->dry_run = json_array();
 	ret->outputs = json_object();
+	run->dry_outputs = ret->outputs;
 	ret->status = RUN_DONE;
 	for (size_t i = 0; i < run->plan.steps_count; i++) {
 		const struct plan_step *step = &run->plan.steps[i];

@@ -161,19 +161,30 @@ void run_interrupt(struct run *run, const char *step, struct run_result *ret, st
 	err_clear(why);
 }
 
+/* Only checks were started: there is nothing to continue or to undo, and the next run need not mind this one. */
+static bool is_unchanged(struct run *run)
+{
+	for (size_t i = 0; i < run->plan.steps_count; i++)
+		if (!run->plan.steps[i].kind->runs_in_dry_run && state_step(&run->state, run->plan.steps[i].id)->has_effect)
+			return false;
+	return true;
+}
+
 /* The step failed for good and the plan stops there. */
 static void stop(struct run *run, const struct plan_step *step, struct run_result *ret, struct error *why)
 {
 	struct error cannot cleanup(err_clear) = ERROR_INIT;
+	bool is_closed = is_unchanged(run);
 	json_t *r;
 
 	err_detail(why, "Step \"%s\" of plan \"%s\" failed in attempt %d.", step->id, run->plan.name,
 		state_step(&run->state, step->id)->attempts);
-	err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to continue.", run->run_id);
+	if (!is_closed)
+		err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to continue.", run->run_id);
 	ret->status = RUN_FAILED;
 	set_failed_step(ret, step->id);
 	if (!run->is_journal_lost) {
-		r = json_pack("{s:s, s:s, s:s}", "type", "run.finished", "status", "failed", "step", step->id);
+		r = json_pack("{s:s, s:s, s:s}", "type", "run.finished", "status", is_closed ? "refused" : "failed", "step", step->id);
 		error_to_json(why, r);
 		if (run_record(run, r, &cannot) < 0) /* the step's failure stands in the journal: nothing is lost */
 			err_context(why, "%s", cannot.message);

@@ -22,6 +22,7 @@ struct run {
 	bool is_journal_lost; /* an append failed: no further effect */
 	char *run_id, *dir;
 	json_t *params;        /* typed, secrets included */
+	json_t *dry_outputs;   /* dry run: of the checks so far (borrowed); else NULL */
 	pthread_mutex_t mutex; /* journal and state: threads of a step may write checkpoints */
 	int64_t started_mono_ms;
 };

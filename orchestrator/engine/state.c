@@ -23,6 +23,7 @@ static const char *const phase_names[] = {
 	[PHASE_DONE] = "done",
 	[PHASE_ROLLED_BACK] = "rolled_back",
 	[PHASE_ABANDONED] = "abandoned",
+	[PHASE_REFUSED] = "refused",
 };
 
 const char *step_state_name(enum step_state state)
@@ -37,7 +38,7 @@ const char *run_phase_name(enum run_phase phase)
 
 bool state_is_closed(const struct run_state *s)
 {
-	return s->phase == PHASE_DONE || s->phase == PHASE_ROLLED_BACK || s->phase == PHASE_ABANDONED;
+	return s->phase == PHASE_DONE || s->phase == PHASE_ROLLED_BACK || s->phase == PHASE_ABANDONED || s->phase == PHASE_REFUSED;
 }
 
 struct step_record *state_step(struct run_state *s, const char *id)

@@ -45,6 +45,7 @@ enum run_phase {
 	PHASE_DONE,
 	PHASE_ROLLED_BACK,
 	PHASE_ABANDONED,
+	PHASE_REFUSED, /* failed before anything was changed */
 };
 
 struct run_state {
@@ -68,7 +69,7 @@ void state_release(struct run_state *s); /* for cleanup too */
 struct step_record *state_step(struct run_state *s, const char *id); /* NULL: none */
 /* step id → outputs of the steps that are done; a new reference. */
 json_t *state_outputs(const struct run_state *s);
-bool state_is_closed(const struct run_state *s); /* done, rolled back, abandoned: nothing may follow */
+bool state_is_closed(const struct run_state *s); /* done, rolled back, abandoned, refused: nothing may follow */
 const char *step_state_name(enum step_state state);
 const char *run_phase_name(enum run_phase phase); /* NULL for PHASE_RUNNING */
 

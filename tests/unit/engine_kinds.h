@@ -203,7 +203,7 @@ static inline int check_run(struct step_context *ctx, struct error *err)
 	world_of(ctx)->checks++;
 	if (step_bool(ctx, "is_bad"))
 		return err_set(err, ERR_REFUSED, "the check says no");
-	step_output_str(ctx, "word", "checked");
+	step_output_str(ctx, "word", step_str(ctx, "word") && strcmp(step_str(ctx, "word"), "checked") == 0 ? "checked checked" : "checked");
 	return 0;
 }
 
@@ -226,7 +226,8 @@ static const struct param_spec act_params[] = {
 	{.name = "wait", .type = PARAM_DURATION, .default_text = "0", .about = "stands still so long"},
 	{0},
 };
-static const struct param_spec check_params[] = {{.name = "is_bad", .type = PARAM_BOOL, .default_text = "false"}, {0}};
+static const struct param_spec check_params[] = {
+	{.name = "is_bad", .type = PARAM_BOOL, .default_text = "false"}, {.name = "word", .type = PARAM_STRING}, {0}};
 static const struct output_spec check_outputs[] = {{.name = "word"}, {0}};
 
 static const struct step_kind kind_write = {.name = "file.write",

@@ -701,7 +701,34 @@ static void no_secret_is_written_and_a_resume_asks_again(void **state)
 	assert_no_secret_below(&f->w);
 }
 
+static void a_run_that_only_checked_is_closed(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, "name: refused\nsteps:\n  - { id: check, uses: test.check, with: { is_bad: true } }\n"
+		 "  - { id: one, uses: file.write, with: { name: one, text: x } }\n");
+	assert_int_equal(f->r.status, RUN_FAILED);
+	assert_int_equal(f->r.error.class, ERR_REFUSED);
+	assert_null(f->r.error.hint && strstr(f->r.error.hint, "resume") ? f->r.error.hint : NULL);
+	assert_state(f, "refused", false);
+}
+
 /* --- dry run --- */
+
+static void a_check_of_a_dry_run_sees_what_earlier_ones_found(void **state)
+{
+	struct fixture *f = *state;
+
+	f->o = world_options(&f->w, &f->sink,
+		"name: dry\nsteps:\n  - { id: first, uses: test.check, with: { is_bad: false } }\n"
+		"  - { id: second, uses: test.check, with: { is_bad: false, word: \"${steps.first.word}\" } }\n",
+		f->given);
+	f->o.is_dry_run = true;
+	assert_int_equal(run_start(&f->o, &f->r, &f->err), 0);
+	assert_int_equal(f->r.status, RUN_DONE);
+	assert_int_equal(f->w.checks, 2);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(f->r.outputs, "second"), "word")), "checked checked");
+}
 
 static void a_dry_run_checks_and_changes_nothing(void **state)
 {
@@ -770,6 +797,8 @@ int main(void)
 		with_fixture(a_start_that_cannot_write_leaves_nothing),
 		with_fixture(a_state_directory_that_cannot_be_made_is_an_error),
 		with_fixture(no_secret_is_written_and_a_resume_asks_again),
+		with_fixture(a_run_that_only_checked_is_closed),
+		with_fixture(a_check_of_a_dry_run_sees_what_earlier_ones_found),
 		with_fixture(a_dry_run_checks_and_changes_nothing),
 	};
 
