@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.." || exit 1
 if is_full; then
 	POINTS=${POINTS:-200}
 else
-	POINTS=${POINTS:-8}
+	POINTS=${POINTS:-5}
 fi
 OPERATIONS=${OPERATIONS:-backup restore}
 
