@@ -269,7 +269,31 @@ static int restore_into_database(struct tables *t, struct error *err)
 
 /* --- what the operator runs --------------------------------------------------------------------------------------------- */
 
-static void put_copy_back(const struct inv_table *table, const char *from_schema, struct buf *out)
+/* 1 when a unique index of the live table keeps a row from coming twice, 0, -1. */
+static int has_key(struct tables *t, const struct inv_table *table, struct error *err)
+{
+	char *name cleanup(mem_freep) = pg_qualified(table->schema, table->name);
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(&t->pg,
+		    "SELECT FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL", 1,
+		    (const char *const[]){name}, &res, err) < 0)
+		return -1;
+	return PQntuples(res) > 0;
+}
+
+/* Without a key, rows are counted: as many are copied as are missing.  As text, because not every type can be compared. */
+static void put_missing(const char *original, const char *beside, const char *columns, struct buf *out)
+{
+	buf_printf(out,
+		"INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE\n\tSELECT %s FROM (SELECT b.*, b::text AS "
+		"_holdfast_row, pg_catalog.row_number() OVER (PARTITION BY b::text) AS _holdfast_n FROM (SELECT %s FROM %s) b) b\n"
+		"\tLEFT JOIN (SELECT o::text AS _holdfast_row, pg_catalog.count(*) AS _holdfast_has FROM (SELECT %s FROM %s) o GROUP BY 1) o\n"
+		"\tUSING (_holdfast_row) WHERE _holdfast_n > COALESCE(_holdfast_has, 0);\n",
+		original, columns, columns, columns, beside, columns, original);
+}
+
+static void put_copy_back(const struct inv_table *table, const char *from_schema, bool has_unique, struct buf *out)
 {
 	char *original cleanup(mem_freep) = pg_qualified(table->schema, table->name);
 	char *beside cleanup(mem_freep) = pg_qualified(from_schema, table->name);
@@ -282,12 +306,16 @@ static void put_copy_back(const struct inv_table *table, const char *from_schema
 	}
 	if (!columns.len)
 		return;
+	if (!has_unique) {
+		put_missing(original, beside, columns.data, out);
+		return;
+	}
 	/* OVERRIDING SYSTEM VALUE says nothing where no column is an identity. */
 	buf_printf(out, "INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE\n\tSELECT %s FROM %s ON CONFLICT DO NOTHING;\n", original, columns.data,
 		columns.data, beside);
 }
 
-static void put_all_copy_back(const struct tables *t, struct buf *out)
+static int put_all_copy_back(struct tables *t, struct buf *out, struct error *err)
 {
 	const struct inventory *inv = t->o->base.inventory;
 
@@ -298,10 +326,16 @@ static void put_all_copy_back(const struct tables *t, struct buf *out)
 		if (t->is_chosen[i])
 			buf_printf(out, "LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE;\n", name);
 	}
-	for (size_t i = 0; i < inv->tables_count; i++)
+	for (size_t i = 0; i < inv->tables_count; i++) {
+		int rc = t->is_chosen[i] ? has_key(t, &inv->tables[i], err) : 0;
+
+		if (rc < 0)
+			return -1;
 		if (t->is_chosen[i])
-			put_copy_back(&inv->tables[i], t->o->into_schema, out);
+			put_copy_back(&inv->tables[i], t->o->into_schema, rc, out);
+	}
 	buf_puts(out, "COMMIT;\n");
+	return 0;
 }
 
 int restore_tables(const struct table_restore_options *o, struct restore_report *ret, struct buf *ret_copy_back_sql, struct error *err)
@@ -321,7 +355,5 @@ int restore_tables(const struct table_restore_options *o, struct restore_report 
 		ret->content_bytes += inv->tables[i].content_bytes;
 	}
 	ret->tables_proven = o->base.verify == RESTORE_VERIFY_NONE ? 0 : t.chosen_count;
-	if (o->into_schema)
-		put_all_copy_back(&t, ret_copy_back_sql);
-	return 0;
+	return o->into_schema ? put_all_copy_back(&t, ret_copy_back_sql, err) : 0;
 }

@@ -30,9 +30,9 @@ struct probe {
 	struct restore_options restore;
 	struct table_restore_options tables;
 	const char *tables_list[16];
-	const char *tamper, *swap, *spoil;
+	const char *tamper, *swap, *spoil, *unswap, *drop_kept, *damage;
 	int kills, kill_ms;
-	bool is_finish, is_preflight, is_create, is_discard, is_empty_allowed, is_fill_left_out, is_dry;
+	bool is_kept, is_finish, is_preflight, is_create, is_discard, is_empty_allowed, is_fill_left_out, is_dry;
 	struct inventory inv;
 	pthread_mutex_t lock;
 };
@@ -339,16 +339,53 @@ static void lie(struct probe *p, const char *what)
 		*inventory_add(inv, extensions) = (struct inv_extension){"plpgsql", "0.9", "pg_catalog"};
 }
 
+/* Done to the source after it was dumped. */
+static int do_damage(struct probe *p, struct error *err)
+{
+	struct pg_options po = {.conninfo = p->conninfo, .what = "probe"};
+	struct pg pg cleanup(pg_close) = {0};
+
+	return pg_open(&po, &pg, err) < 0 ? -1 : pg_exec(&pg, p->damage, NULL, err);
+}
+
+/* What needs no dump. */
+static int do_kept(struct probe *p, struct error *err)
+{
+	char *kept cleanup(mem_freep) = p->unswap ? swap_kept_name(p->unswap, "_before_", p->restore.run_id) : NULL;
+	struct pg pg cleanup(pg_close) = {0};
+	struct kept_database *list;
+	int64_t limit;
+	size_t n;
+
+	if (open_maintenance(p, &pg, err) < 0)
+		return -1;
+	if (p->drop_kept)
+		return kept_drop(&pg, p->drop_kept, err);
+	if (p->unswap)
+		return swap_fence(&pg, p->unswap, &limit, err) < 0 || swap_revert(&pg, p->unswap, p->restore.target_db, kept, err) < 0
+			? -1 : swap_unfence(&pg, p->unswap, limit, err);
+	if (kept_list(&pg, &list, &n, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		printf("kept %s of %s by %s\n", list[i].name, list[i].database, list[i].run_id);
+	kept_list_release(list, n);
+	return 0;
+}
+
 static int run(struct probe *p, struct error *err)
 {
 	int64_t start = clock_mono_ms();
 	int rc;
 
+	if (p->is_kept || p->drop_kept || p->unswap)
+		return do_kept(p, err);
 	if (do_dump(p, err) < 0)
 		return -1;
 	fprintf(stderr, "dump %" PRId64 " ms\n", clock_mono_ms() - start);
 	for (size_t i = 0; lies[i]; i++)
 		lie(p, lies[i]);
+	if (p->damage && do_damage(p, err) < 0)
+		return -1;
 	if (p->spoil && spoil(p, err) < 0)
 		return -1;
 	start = clock_mono_ms();
@@ -379,14 +416,15 @@ static void print_event(void *ctx, const struct event *ev)
 }
 
 enum { OPT_JOBS = 1, OPT_VERIFY, OPT_NO_OWNER, OPT_MAP, OPT_HELD, OPT_KILLS, OPT_KILL_MS, OPT_FINISH, OPT_PREFLIGHT, OPT_TAMPER, OPT_SWAP,
-	OPT_SPOIL, OPT_RUN, OPT_CREATE, OPT_DISCARD, OPT_EMPTY, OPT_TABLE, OPT_INTO, OPT_BYTES, OPT_SERVER, OPT_LIE, OPT_ON };
+	OPT_UNSWAP, OPT_KEPT, OPT_DROP_KEPT, OPT_DELETE, OPT_SPOIL, OPT_RUN, OPT_CREATE, OPT_DISCARD, OPT_EMPTY, OPT_TABLE, OPT_INTO, OPT_BYTES, OPT_SERVER, OPT_LIE, OPT_ON };
 
 static const struct option options[] = {{"jobs", 1, NULL, OPT_JOBS}, {"verify", 1, NULL, OPT_VERIFY}, {"no-owner", 0, NULL, OPT_NO_OWNER},
 	{"map", 1, NULL, OPT_MAP}, {"held", 1, NULL, OPT_HELD}, {"kills", 1, NULL, OPT_KILLS}, {"kill-ms", 1, NULL, OPT_KILL_MS},
 	{"finish", 0, NULL, OPT_FINISH}, {"preflight", 0, NULL, OPT_PREFLIGHT}, {"tamper", 1, NULL, OPT_TAMPER}, {"swap", 1, NULL, OPT_SWAP},
 	{"spoil", 1, NULL, OPT_SPOIL}, {"run", 1, NULL, OPT_RUN}, {"create", 0, NULL, OPT_CREATE}, {"discard", 0, NULL, OPT_DISCARD},
 	{"empty", 0, NULL, OPT_EMPTY}, {"table", 1, NULL, OPT_TABLE}, {"into", 1, NULL, OPT_INTO}, {"lie", 1, NULL, OPT_LIE},
-	{"on", 1, NULL, OPT_ON}, {NULL, 0, NULL, 0}};
+	{"on", 1, NULL, OPT_ON}, {"unswap", 1, NULL, OPT_UNSWAP}, {"kept", 0, NULL, OPT_KEPT}, {"drop-kept", 1, NULL, OPT_DROP_KEPT},
+	{"delete", 1, NULL, OPT_DELETE}, {NULL, 0, NULL, 0}};
 
 static struct role_map maps[16];
 
@@ -430,6 +468,10 @@ static void parse(struct probe *p, int argc, char **argv)
 		case OPT_TABLE: p->tables_list[n_tables++] = optarg; break;
 		case OPT_INTO: p->tables.into_schema = optarg; break;
 		case OPT_LIE: lies[n_lies++] = optarg; break;
+		case OPT_UNSWAP: p->unswap = optarg; break;
+		case OPT_KEPT: p->is_kept = true; break;
+		case OPT_DROP_KEPT: p->drop_kept = optarg; break;
+		case OPT_DELETE: p->damage = optarg; break;
 		case OPT_ON: p->restore.conninfo = optarg; break;
 		default: exit(2);
 		}
