@@ -10,7 +10,7 @@
 #include "cmd/exit_status.h"
 #include "cmd/output.h"
 #include "cmd/runner.h"
-#include "cmd/sets.h"
+#include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
 
 #define PLAN "backup"
@@ -111,31 +111,7 @@ static int settle_earlier(struct runner *r, const json_t *parameters, struct err
 	return rc;
 }
 
-/* ---- the summary ---- */
-
-static void print_summary(const struct target *t, const struct run_result *result)
-{
-	const char *id = output_text(result->outputs, "dump", "backup_id");
-	uint64_t content = output_number(result->outputs, "dump", "content_bytes");
-	uint64_t archive = output_number(result->outputs, "dump", "archive_bytes");
-	char *rows cleanup(mem_freep) = text_count(output_number(result->outputs, "dump", "rows"));
-	char *tables cleanup(mem_freep) = text_count(output_number(result->outputs, "dump", "tables"));
-	char *content_text cleanup(mem_freep) = text_size(content), *archive_text cleanup(mem_freep) = text_size(archive);
-	char *time cleanup(mem_freep) = text_duration(result->elapsed_ms);
-	char *rate cleanup(mem_freep) = text_size(result->elapsed_ms > 0 ? content * 1000 / (uint64_t)result->elapsed_ms : 0);
-
-	printf("backup set   %s\n", id ? id : "-");
-	printf("stack        %s\n", t->stack);
-	printf("repository   %s\n", t->repository);
-	printf("tables       %s\n", tables);
-	printf("rows         %s\n", rows);
-	if (content)
-		printf("content      %s, stored as %s (%.1f : 1)\n", content_text, archive_text,
-			archive ? (double)content / (double)archive : 0.0);
-	printf("time         %s, %s/s\n", time, rate);
-}
-
-static int take_backup(struct runner *r, const struct target *t, json_t *parameters, struct error *err)
+static int take_backup(struct runner *r, json_t *parameters, struct error *err)
 {
 	struct run_result result cleanup(run_result_release) = {0};
 	const struct embedded_plan *plan = plan_find(PLAN);
@@ -150,7 +126,7 @@ static int take_backup(struct runner *r, const struct target *t, json_t *paramet
 	if (r->options.is_dry_run)
 		runner_print_dry_run(r->app, &result);
 	else if (!r->app->is_json && !r->app->ui.is_quiet)
-		print_summary(t, &result);
+		summary_print(PLAN, parameters, &result, false);
 	return 0;
 }
 
@@ -183,5 +159,5 @@ int cmd_backup(struct app *app, struct error *err)
 		return -1;
 	if (!r.options.is_dry_run && settle_earlier(&r, parameters, err) < 0)
 		return -1;
-	return take_backup(&r, &t, parameters, err);
+	return take_backup(&r, parameters, err);
 }

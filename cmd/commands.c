@@ -83,7 +83,7 @@ const struct command commands[CMD_COUNT] = {
 		       "database are removed.  The run cannot be resumed afterwards.",
 		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9", .run = cmd_abandon,
 		.needs_config = true},
-	[CMD_GENERATE] = {"generate", "man DIR|completion|options", 1, 2,
+	[CMD_GENERATE] = {"generate", "man DIR|completion|options|steps", 1, 2,
 		"write man pages, shell completion, the table of options", .doc = "For building packages.",
 		.example = "holdfast generate man docs/man", .run = cmd_generate, .is_hidden = true},
 	[CMD_VERSION] = {"version", .about = "show the version", .doc = "", .example = "holdfast version", .run = cmd_version},

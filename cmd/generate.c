@@ -314,6 +314,8 @@ int cmd_generate(struct app *app, struct error *err)
 		completion(&out);
 	else if (strcmp(what, "options") == 0 && !dir)
 		options_table(&out);
+	else if (strcmp(what, "steps") == 0 && !dir)
+		steps_page(&out);
 	else
 		return err_set(err, ERR_CONFIG, "command \"generate\" needs %s", app->command->operands);
 	fputs(buf_str(&out), stdout);

@@ -10,6 +10,7 @@
 #include "cmd/commands.h"
 #include "cmd/output.h"
 #include "cmd/runner.h"
+#include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
 
 /* ---- plan list, plan show ---- */
@@ -163,7 +164,7 @@ static int start(struct app *app, const char *path, const struct yaml_doc *doc, 
 	if (runner_finish(&r, r.options.plan_name, &result, err) < 0)
 		return -1;
 	if (!r.options.is_dry_run && !app->is_json && !app->ui.is_quiet)
-		printf("run %s (%s of stack %s): done\n", result.run_id, r.options.plan_name, t.stack);
+		summary_print(r.options.plan_name, parameters, &result, false);
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "cmd/output.h"
 #include "cmd/runner.h"
 #include "cmd/sets.h"
+#include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
 
 /* ---- an earlier restore that did not finish ---- */
@@ -114,70 +115,6 @@ static int confirm_swap(struct app *app, const struct target *t, const char *whi
 	return err_set(err, ERR_CONFIG, "not confirmed: nothing was changed");
 }
 
-/* ---- the summary ---- */
-
-static void print_times(const json_t *outputs, const char *step)
-{
-	static const struct {
-		const char *output, *label;
-	} table[] = {
-		{"ms_pre_data", "schema"},
-		{"ms_copy", "copy"},
-		{"ms_indexes", "indexes"},
-		{"ms_post_data", "constraints"},
-		{"ms_matviews", "materialized views"},
-		{"ms_analyze", "analyze"},
-		{"ms_proof", "proof"},
-	};
-	struct buf b cleanup(buf_release) = {0};
-
-	for (size_t i = 0; i < array_len(table); i++) {
-		uint64_t ms = output_number(outputs, step, table[i].output);
-		char *text cleanup(mem_freep) = text_duration((int64_t)ms);
-
-		if (ms)
-			buf_printf(&b, "%s%s %s", b.len ? ", " : "", table[i].label, text);
-	}
-	if (b.len)
-		printf("time went to  %s\n", buf_str(&b));
-}
-
-static const char *proof_text(const char *proof)
-{
-	if (strcmp(proof, "rows") == 0)
-		return "every row compared with the set: equal";
-	return strcmp(proof, "counts") == 0 ? "rows counted: equal" : "none was asked for";
-}
-
-static void print_summary(struct app *app, const struct run_result *result)
-{
-	const json_t *o = result->outputs;
-	const char *step = json_object_get(o, "fill") ? "fill" : "tables";
-	const char *id = output_text(o, "select", "backup_id"), *new_db = output_text(o, "select", "new_db");
-	const char *kept = output_text(o, "swap", "kept_name"), *sql = output_text(o, "tables", "copy_back_sql");
-	char *tables cleanup(mem_freep) = text_count(output_number(o, step, "tables"));
-	char *rows cleanup(mem_freep) = text_count(output_number(o, step, "rows"));
-	char *proven cleanup(mem_freep) = text_count(output_number(o, step, "tables_proven"));
-	char *size cleanup(mem_freep) = text_size(output_number(o, step, "content_bytes"));
-	char *time cleanup(mem_freep) = text_duration(result->elapsed_ms);
-
-	printf("backup set    %s\n", id ? id : "-");
-	if (json_object_get(o, "swap") && kept)
-		printf("in service    the restored database; the former one is kept as \"%s\"\n", kept);
-	else if (strcmp(step, "fill") == 0 && new_db)
-		printf("database      %s\n", new_db);
-	printf("tables        %s, %s rows", tables, rows);
-	if (output_number(o, step, "content_bytes"))
-		printf(", %s", size);
-	printf("\nproof         %s; %s tables\n", proof_text(option_text(&app->options, OPT_VERIFY)), proven);
-	printf("time          %s\n", time);
-	print_times(o, step);
-	if (kept && json_object_get(o, "swap"))
-		printf("when the application is well: holdfast drop-old %s\n", kept);
-	if (sql)
-		printf("\n-- brings the rows back into the original tables:\n%s\n", sql);
-}
-
 int cmd_restore(struct app *app, struct error *err)
 {
 	struct target t cleanup(target_release) = {0};
@@ -212,6 +149,6 @@ int cmd_restore(struct app *app, struct error *err)
 	if (runner_finish(&r, plan->name, &result, err) < 0)
 		return -1;
 	if (!r.options.is_dry_run && !app->is_json && !app->ui.is_quiet)
-		print_summary(app, &result);
+		summary_print(plan->name, parameters, &result, false);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include "cmd/exit_status.h"
 #include "cmd/output.h"
 #include "cmd/runner.h"
+#include "cmd/summary.h"
 
 /* ---- finding ---- */
 
@@ -169,7 +170,7 @@ static int secrets_of(struct app *app, const struct run_summary *s, json_t **ret
 
 static int continue_run(struct app *app,
 	int (*act)(const struct run_options *, const char *, struct run_result *, struct error *), const char *which,
-	const char *done, struct error *err)
+	bool is_resumed, struct error *err)
 {
 	struct run_summary s cleanup(run_summary_release) = {0};
 	struct run_result result cleanup(run_result_release) = {0};
@@ -185,17 +186,21 @@ static int continue_run(struct app *app,
 	r.options.parameters = secrets;
 	if (act(&r.options, id, &result, err) < 0 || runner_finish(&r, s.plan ? s.plan : "", &result, err) < 0)
 		return -1;
-	if (!app->is_json && !app->ui.is_quiet)
-		printf("run %s (%s of stack %s): %s\n", id, s.plan ? s.plan : "-", s.stack ? s.stack : "-", done);
+	if (app->is_json || app->ui.is_quiet)
+		return 0;
+	if (is_resumed)
+		summary_print(s.plan ? s.plan : "", s.parameters, &result, true);
+	else
+		printf("run %s (%s of stack %s): abandoned\n", id, s.plan ? s.plan : "-", s.stack ? s.stack : "-");
 	return 0;
 }
 
 int cmd_resume(struct app *app, struct error *err)
 {
-	return continue_run(app, run_resume, app->options.operands[0], "done", err);
+	return continue_run(app, run_resume, app->options.operands[0], true, err);
 }
 
 int cmd_abandon(struct app *app, struct error *err)
 {
-	return continue_run(app, run_abandon, app->options.operands[0], "abandoned", err);
+	return continue_run(app, run_abandon, app->options.operands[0], false, err);
 }

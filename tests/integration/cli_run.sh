@@ -157,7 +157,7 @@ t_exit 0 "$HOLDFAST" status
 t_match "$t_out" 'unfinished     [^ ]+ \(backup, interrupted\).*to go on: holdfast resume '
 free_table
 t_exit 0 "$HOLDFAST" resume
-t_match "$t_out" ': done$'
+t_match "$t_out" '^backup set   .*rows         ' 'the summary of any backup'
 
 t_begin backup_settles_what_an_earlier_one_left
 hold_table

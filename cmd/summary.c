@@ -1,0 +1,115 @@
+/*
+ * What a finished run did, for whoever started or resumed it: only what its steps have told.
+ */
+#include "cmd/summary.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cmd/output.h"
+#include "cmd/sets.h"
+
+static const char *text_of(const json_t *parameters, const char *name)
+{
+	const char *text = json_string_value(json_object_get(parameters, name));
+
+	return text ? text : "-";
+}
+
+static void backup_summary(const json_t *parameters, const struct run_result *result, bool is_resumed)
+{
+	const char *id = output_text(result->outputs, "dump", "backup_id");
+	uint64_t content = output_number(result->outputs, "dump", "content_bytes");
+	uint64_t archive = output_number(result->outputs, "dump", "archive_bytes");
+	char *rows cleanup(mem_freep) = text_count(output_number(result->outputs, "dump", "rows"));
+	char *tables cleanup(mem_freep) = text_count(output_number(result->outputs, "dump", "tables"));
+	char *content_text cleanup(mem_freep) = text_size(content), *archive_text cleanup(mem_freep) = text_size(archive);
+	char *time cleanup(mem_freep) = text_duration(result->elapsed_ms);
+	char *rate cleanup(mem_freep) = text_size(result->elapsed_ms > 0 ? content * 1000 / (uint64_t)result->elapsed_ms : 0);
+
+	printf("backup set   %s\n", id ? id : "-");
+	printf("stack        %s\n", text_of(parameters, "stack"));
+	printf("repository   %s\n", text_of(parameters, "repository"));
+	printf("tables       %s\n", tables);
+	printf("rows         %s\n", rows);
+	if (content)
+		printf("content      %s, stored as %s (%.1f : 1)\n", content_text, archive_text,
+			archive ? (double)content / (double)archive : 0.0);
+	if (is_resumed)
+		printf("time         %s since it was resumed\n", time);
+	else
+		printf("time         %s, %s/s\n", time, rate);
+}
+
+static void print_times(const json_t *outputs, const char *step)
+{
+	static const struct {
+		const char *output, *label;
+	} table[] = {
+		{"ms_pre_data", "schema"},
+		{"ms_copy", "copy"},
+		{"ms_indexes", "indexes"},
+		{"ms_post_data", "constraints"},
+		{"ms_matviews", "materialized views"},
+		{"ms_analyze", "analyze"},
+		{"ms_proof", "proof"},
+	};
+	struct buf b cleanup(buf_release) = {0};
+
+	for (size_t i = 0; i < array_len(table); i++) {
+		uint64_t ms = output_number(outputs, step, table[i].output);
+		char *text cleanup(mem_freep) = text_duration((int64_t)ms);
+
+		if (ms)
+			buf_printf(&b, "%s%s %s", b.len ? ", " : "", table[i].label, text);
+	}
+	if (b.len)
+		printf("time went to  %s\n", buf_str(&b));
+}
+
+static const char *proof_text(const char *proof)
+{
+	if (strcmp(proof, "rows") == 0 || strcmp(proof, "-") == 0)
+		return "every row compared with the set: equal";
+	return strcmp(proof, "counts") == 0 ? "rows counted: equal" : "none was asked for";
+}
+
+static void restore_summary(const json_t *parameters, const struct run_result *result)
+{
+	const json_t *o = result->outputs;
+	const char *step = json_object_get(o, "fill") ? "fill" : "tables";
+	const char *id = output_text(o, "select", "backup_id"), *new_db = output_text(o, "select", "new_db");
+	const char *kept = output_text(o, "swap", "kept_name"), *sql = output_text(o, "tables", "copy_back_sql");
+	char *tables cleanup(mem_freep) = text_count(output_number(o, step, "tables"));
+	char *rows cleanup(mem_freep) = text_count(output_number(o, step, "rows"));
+	char *proven cleanup(mem_freep) = text_count(output_number(o, step, "tables_proven"));
+	char *size cleanup(mem_freep) = text_size(output_number(o, step, "content_bytes"));
+	char *time cleanup(mem_freep) = text_duration(result->elapsed_ms);
+
+	printf("backup set    %s\n", id ? id : "-");
+	if (json_object_get(o, "swap") && kept)
+		printf("in service    the restored database; the former one is kept as \"%s\"\n", kept);
+	else if (strcmp(step, "fill") == 0 && new_db)
+		printf("database      %s\n", new_db);
+	printf("tables        %s, %s rows", tables, rows);
+	if (output_number(o, step, "content_bytes"))
+		printf(", %s", size);
+	printf("\nproof         %s; %s tables\n", proof_text(text_of(parameters, "verify")), proven);
+	printf("time          %s\n", time);
+	print_times(o, step);
+	if (kept && json_object_get(o, "swap"))
+		printf("when the application is well: holdfast drop-old %s\n", kept);
+	if (sql)
+		printf("\n-- brings the rows back into the original tables:\n%s\n", sql);
+}
+
+void summary_print(const char *plan, const json_t *parameters, const struct run_result *result, bool is_resumed)
+{
+	if (strcmp(plan, "backup") == 0)
+		backup_summary(parameters, result, is_resumed);
+	else if (strcmp(plan, "restore") == 0 || strcmp(plan, "restore-tables") == 0)
+		restore_summary(parameters, result);
+	else
+		printf("run %s (%s of stack %s): done\n", result->run_id ? result->run_id : "-", plan,
+			text_of(parameters, "stack"));
+}

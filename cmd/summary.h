@@ -1,0 +1,13 @@
+/*
+ * The summary of a run that is done, on standard output.
+ */
+#ifndef CMD_SUMMARY_H
+#define CMD_SUMMARY_H
+
+#include <stdbool.h>
+#include "orchestrator/engine/run.h"
+
+/* ${parameters}: of the plan, as given or as journaled.  is_resumed: the time is that of the last start alone, and gives no rate. */
+void summary_print(const char *plan, const json_t *parameters, const struct run_result *result, bool is_resumed);
+
+#endif
