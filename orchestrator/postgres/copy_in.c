@@ -77,12 +77,12 @@ static void give_up(struct pg *pg)
 	uint64_t rows;
 
 	if (pg->conn && PQtransactionStatus(pg->conn) == PQTRANS_ACTIVE && PQputCopyEnd(pg->conn, "rows could not be read") > 0 &&
-	    end_copy(pg, "COPY", &rows, &ignored) < 0)
+		end_copy(pg, "COPY", &rows, &ignored) < 0)
 		return;
 }
 
-int copy_in_member(struct pg *pg, const char *sql, const struct inv_table *t, const struct inv_member *m, const struct restore_options *o,
-		   struct error *err)
+int copy_in_member(struct pg *pg, const char *sql, const struct inv_table *t, const struct inv_member *m,
+	const struct restore_options *o, struct error *err)
 {
 	struct copy c = {.pg = pg, .progress = o->progress};
 	PGresult *res cleanup(pg_clearp) = NULL;
@@ -101,8 +101,8 @@ int copy_in_member(struct pg *pg, const char *sql, const struct inv_table *t, co
 	if (end_copy(pg, sql, &rows, err) < 0)
 		return err_context(err, "could not load member \"%s\"", m->name);
 	if (rows != m->rows)
-		return err_set(err, ERR_CORRUPT, "member \"%s\" of table \"%s.%s\" has %llu rows, the server loaded %llu", m->name, t->schema,
-			t->name, (unsigned long long)m->rows, (unsigned long long)rows);
+		return err_set(err, ERR_CORRUPT, "member \"%s\" of table \"%s.%s\" has %llu rows, the server loaded %llu",
+			m->name, t->schema, t->name, (unsigned long long)m->rows, (unsigned long long)rows);
 	progress_add(o->progress, 0, rows);
 	return 0;
 }

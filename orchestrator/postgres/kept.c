@@ -68,8 +68,9 @@ static int refuse_subscriptions(struct pg *maintenance, const char *name, struct
 	if (PQgetisnull(res, 0, 0))
 		return 0;
 	err_set(err, ERR_REFUSED, "database \"%s\" has subscriptions: %s", name, PQgetvalue(res, 0, 0));
-	return err_hint(err, "A subscription holds a slot on its publisher, which may serve another database by now. In \"%s\", disable each, "
-			     "set its slot_name to NONE and drop it; then drop the database.",
+	return err_hint(err,
+		"A subscription holds a slot on its publisher, which may serve another database by now. In \"%s\", disable each, "
+		"set its slot_name to NONE and drop it; then drop the database.",
 		name);
 }
 
@@ -80,7 +81,8 @@ int kept_drop(struct pg *maintenance, const char *name, struct error *err)
 	char *ident cleanup(mem_freep) = pg_ident(name);
 	bool is_kept;
 
-	if (pg_query(maintenance, "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = $1", 1,
+	if (pg_query(maintenance,
+		    "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = $1", 1,
 		    (const char *const[]){name}, &res, err) < 0)
 		return -1;
 	if (!PQntuples(res))
@@ -94,7 +96,8 @@ int kept_drop(struct pg *maintenance, const char *name, struct error *err)
 		return -1;
 	if (pg_execf(maintenance, err, "DROP DATABASE %s", ident) < 0) {
 		err_context(err, "could not drop database \"%s\"", name);
-		return strcmp(err->sqlstate, "55006") == 0 ? err_hint(err, "Somebody is connected to it: it may still be needed.") : -1;
+		return strcmp(err->sqlstate, "55006") == 0 ? err_hint(err, "Somebody is connected to it: it may still be needed.")
+							   : -1;
 	}
 	return 0;
 }

@@ -42,7 +42,8 @@ static char *table_name(const struct inv_table *t)
 }
 
 /* By number only: what COPY loaded was compared when it was loaded, so that this finds what came or went since. */
-static int compare_counts(struct pg *pg, const struct inv_table *t, struct proof_failures *failures, bool *ret_is_equal, struct error *err)
+static int compare_counts(
+	struct pg *pg, const struct inv_table *t, struct proof_failures *failures, bool *ret_is_equal, struct error *err)
 {
 	char *name cleanup(mem_freep) = table_name(t);
 	uint64_t rows = t->rows;
@@ -51,12 +52,13 @@ static int compare_counts(struct pg *pg, const struct inv_table *t, struct proof
 		return err_context(err, "could not count the rows of %s", name);
 	*ret_is_equal = rows == t->rows;
 	if (!*ret_is_equal)
-		put_failure(failures, "%s: %llu rows expected, %llu found", name, (unsigned long long)t->rows, (unsigned long long)rows);
+		put_failure(failures, "%s: %llu rows expected, %llu found", name, (unsigned long long)t->rows,
+			(unsigned long long)rows);
 	return 0;
 }
 
-int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, const struct restore_options *o, struct proof_failures *failures,
-		bool *ret_is_equal, struct error *err)
+int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, const struct restore_options *o,
+	struct proof_failures *failures, bool *ret_is_equal, struct error *err)
 {
 	char *name cleanup(mem_freep) = NULL;
 	struct inv_table copy = *t;
@@ -72,7 +74,8 @@ int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, co
 		return err_context(err, "could not read back %s", name);
 	*ret_is_equal = rows == t->rows && row_digest_equal(&digest, &t->digest);
 	if (rows != t->rows)
-		put_failure(failures, "%s: %llu rows expected, %llu found", name, (unsigned long long)t->rows, (unsigned long long)rows);
+		put_failure(failures, "%s: %llu rows expected, %llu found", name, (unsigned long long)t->rows,
+			(unsigned long long)rows);
 	else if (!*ret_is_equal)
 		put_failure(failures, "%s: %llu rows as expected, but their content differs", name, (unsigned long long)rows);
 	return 0;
@@ -80,7 +83,8 @@ int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, co
 
 /* --- sequences ---------------------------------------------------------------------------------------------------------- */
 
-static int compare_sequences(struct pg *pg, const struct inv_sequence *s, size_t count, struct proof_failures *failures, struct error *err)
+static int compare_sequences(
+	struct pg *pg, const struct inv_sequence *s, size_t count, struct proof_failures *failures, struct error *err)
 {
 	struct buf sql cleanup(buf_release) = {0};
 	PGresult *res cleanup(pg_clearp) = NULL;
@@ -98,8 +102,9 @@ static int compare_sequences(struct pg *pg, const struct inv_sequence *s, size_t
 		bool is_called = *PQgetvalue(res, (int)i, 2) == 't';
 
 		if (last != s[i].last_value || is_called != s[i].is_called)
-			put_failure(failures, "sequence \"%s.%s\": last value %lld%s expected, %lld%s found", s[i].schema, s[i].name,
-				(long long)s[i].last_value, s[i].is_called ? "" : " (not called)", last, is_called ? "" : " (not called)");
+			put_failure(failures, "sequence \"%s.%s\": last value %lld%s expected, %lld%s found", s[i].schema,
+				s[i].name, (long long)s[i].last_value, s[i].is_called ? "" : " (not called)", last,
+				is_called ? "" : " (not called)");
 	}
 	return 0;
 }

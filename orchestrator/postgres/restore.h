@@ -17,7 +17,7 @@ enum restore_verify { RESTORE_VERIFY_ROWS, RESTORE_VERIFY_COUNTS, RESTORE_VERIFY
 struct restore_source {
 	void *ctx;
 	int (*read)(void *ctx, const struct inv_member *m, int (*consume)(void *arg, const char *p, size_t n, struct error *err),
-		    void *arg, struct error *err);
+		void *arg, struct error *err);
 };
 
 struct role_map {
@@ -25,14 +25,14 @@ struct role_map {
 };
 
 struct restore_options {
-	const char *conninfo;      /* may create databases; its database is the one to be replaced */
-	const char *run_id;        /* marks what is ours */
-	const char *target_db;     /* the database to fill (made by restore_create()) */
-	const char *work_dir;      /* for schema.dump and list files of pg_restore: 0700, cleaned by the caller */
+	const char *conninfo;  /* may create databases; its database is the one to be replaced */
+	const char *run_id;    /* marks what is ours */
+	const char *target_db; /* the database to fill (made by restore_create()) */
+	const char *work_dir;  /* for schema.dump and list files of pg_restore: 0700, cleaned by the caller */
 	const struct inventory *inventory;
 	const struct restore_source *source;
-	int jobs;                  /* 0: 2 */
-	bool is_owner_left_out;    /* --no-owner: owners and ACLs are not restored */
+	int jobs;                        /* 0: 2 */
+	bool is_owner_left_out;          /* --no-owner: owners and ACLs are not restored */
 	const struct role_map *role_map; /* ends with from NULL; may be NULL */
 	enum restore_verify verify;
 	const char *pg_bindir;
@@ -73,13 +73,13 @@ int restore_discard(const struct restore_options *o, struct error *err) must_che
  * into a schema beside (schema name "restored_<id>") of an existing database, or into target_db. */
 struct table_restore_options {
 	struct restore_options base;
-	const char *const *tables;  /* "schema.table" patterns, as pg_dump's -t */
-	const char *into_schema;    /* in the conninfo's database */
+	const char *const *tables; /* "schema.table" patterns, as pg_dump's -t */
+	const char *into_schema;   /* in the conninfo's database */
 };
 /* ${ret_copy_back_sql}: what an operator runs to bring the rows back: one transaction, LOCK, INSERT … ON CONFLICT DO NOTHING; nothing for a
  * database of its own.  ERR_REFUSED when no table matches a pattern, or the live table is gone or has lost a column. */
-int restore_tables(const struct table_restore_options *o, struct restore_report *ret, struct buf *ret_copy_back_sql, struct error *err)
-	must_check;
+int restore_tables(const struct table_restore_options *o, struct restore_report *ret, struct buf *ret_copy_back_sql,
+	struct error *err) must_check;
 
 /*
  * Swap and fence, by name on the maintenance connection.  All are repeatable.
@@ -90,20 +90,26 @@ int restore_tables(const struct table_restore_options *o, struct restore_report 
  */
 int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err) must_check;
 int swap_unfence(struct pg *maintenance, const char *database, int64_t limit, struct error *err) must_check;
-int swap_databases(struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
+int swap_databases(
+	struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
 /* 1: ${kept_name} and ${database} exist and ${new_db} does not; 0: not swapped; -1.  ${kept_name} NULL: there was no ${database} to keep. */
-int swap_is_done(struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
+int swap_is_done(
+	struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
 /* The connection limit that holds without a fence: the noted one where a fence stands. */
-int swap_connection_limit(struct pg *maintenance, const char *database, int64_t *ret, bool *ret_is_fenced, struct error *err) must_check;
+int swap_connection_limit(
+	struct pg *maintenance, const char *database, int64_t *ret, bool *ret_is_fenced, struct error *err) must_check;
 /* Undoes a swap: ${database} → ${new_db}, ${kept_name} → ${database}, its comment put back.  Repeatable. */
-int swap_revert(struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
+int swap_revert(
+	struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
 /* "<database><infix><id>", the database's part shortened so that it fits into 63 bytes; malloc'd.  infix "_before_", "_restore_". */
 char *swap_kept_name(const char *database, const char *infix, const char *id);
 /* Inactive/active replication slots and sessions that would stand in the way of a swap: ERR_REFUSED naming them. */
-int swap_preflight(struct pg *maintenance, const char *database, const char *new_db, struct event_sink *events, struct error *err) must_check;
+int swap_preflight(struct pg *maintenance, const char *database, const char *new_db, struct event_sink *events,
+	struct error *err) must_check;
 /* Database-level settings, role-in-database settings, ACL, owner, connection limit, comment: from the database now in service where it
  * exists (is_from_live), else from the inventory. */
-int restore_adopt_settings(struct pg *maintenance, const struct restore_options *o, const char *live_db, struct error *err) must_check;
+int restore_adopt_settings(
+	struct pg *maintenance, const struct restore_options *o, const char *live_db, struct error *err) must_check;
 
 /* Databases kept by swaps: named "<database>_before_<id>", with the comment "holdfast kept <utc> <run_id> <database>". */
 struct kept_database {

@@ -32,11 +32,13 @@ int restore_maintenance(const struct restore_options *o, struct pg *ret, struct 
 	const char *const databases[] = {"postgres", "template1", NULL};
 
 	for (size_t i = 0; i < array_len(databases); i++) {
-		struct pg_options po = {.conninfo = o->conninfo, .database = databases[i], .what = "restore maintenance", .cancel = o->cancel};
+		struct pg_options po = {
+			.conninfo = o->conninfo, .database = databases[i], .what = "restore maintenance", .cancel = o->cancel};
 
 		if (pg_open(&po, ret, err) == 0)
 			return pg_exec(ret, "SET search_path = ''; SET synchronous_commit = on", NULL, err);
-		if (strcmp(err->sqlstate, "3D000") != 0 && strcmp(err->sqlstate, "42501") != 0 && strcmp(err->sqlstate, "28000") != 0)
+		if (strcmp(err->sqlstate, "3D000") != 0 && strcmp(err->sqlstate, "42501") != 0 &&
+			strcmp(err->sqlstate, "28000") != 0)
 			return -1;
 	}
 	return -1;
@@ -72,15 +74,17 @@ static int look(struct pg *pg, const char *database, const char *mark, enum foun
 	PGresult *res cleanup(pg_clearp) = NULL;
 	const char *comment;
 
-	if (pg_query(pg, "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = $1", 1,
-		    (const char *const[]){database}, &res, err) < 0)
+	if (pg_query(pg, "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = $1",
+		    1, (const char *const[]){database}, &res, err) < 0)
 		return -1;
 	if (!PQntuples(res)) {
 		*ret = FOUND_NOTHING;
 		return 0;
 	}
 	comment = PQgetvalue(res, 0, 0);
-	*ret = strcmp(comment, mark) == 0 ? FOUND_OURS : strncmp(comment, MARK, strlen(MARK)) == 0 ? FOUND_OTHER_RUN : FOUND_UNMARKED;
+	*ret = strcmp(comment, mark) == 0                   ? FOUND_OURS
+		: strncmp(comment, MARK, strlen(MARK)) == 0 ? FOUND_OTHER_RUN
+							    : FOUND_UNMARKED;
 	return 0;
 }
 
@@ -116,14 +120,15 @@ static int adopt_existing(const struct restore_options *o, bool is_empty_allowed
 	if (rc < 0)
 		return -1;
 	if (!rc || !is_empty_allowed) {
-		err_set(err, ERR_REFUSED, rc ? "database \"%s\" exists" : "database \"%s\" exists and is not empty", o->target_db);
+		err_set(err, ERR_REFUSED, rc ? "database \"%s\" exists" : "database \"%s\" exists and is not empty",
+			o->target_db);
 		return err_hint(err, "Name a database that does not exist.");
 	}
 	if (pg_value(&pg, "SHOW server_encoding", &encoding, err) < 0)
 		return -1;
 	if (strcmp(encoding, o->inventory->encoding) != 0)
-		return err_set(err, ERR_REFUSED, "database \"%s\" has encoding \"%s\", the backup has \"%s\"", o->target_db, encoding,
-			o->inventory->encoding);
+		return err_set(err, ERR_REFUSED, "database \"%s\" has encoding \"%s\", the backup has \"%s\"", o->target_db,
+			encoding, o->inventory->encoding);
 	return done_prepare(&pg, o->run_id, false, err);
 }
 
@@ -185,7 +190,8 @@ static int drop(struct pg *pg, const char *database, struct error *err)
 
 	if (pg->server_version >= 130000)
 		return pg_execf(pg, err, "DROP DATABASE IF EXISTS %s WITH (FORCE)", ident);
-	if (pg_execf(pg, err, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s", literal) < 0)
+	if (pg_execf(pg, err, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s",
+		    literal) < 0)
 		return -1;
 	return pg_execf(pg, err, "DROP DATABASE IF EXISTS %s", ident);
 }
@@ -205,7 +211,7 @@ static int make(struct pg *pg, const struct restore_options *o, const char *mark
 		return -1;
 	if (found != FOUND_OURS) {
 		if (put_create(pg, o, stage, &sql, err) < 0 || pg_exec(pg, buf_str(&sql), NULL, err) < 0 ||
-		    pg_execf(pg, err, "COMMENT ON DATABASE %s IS %s", stage_ident, mark_literal) < 0)
+			pg_execf(pg, err, "COMMENT ON DATABASE %s IS %s", stage_ident, mark_literal) < 0)
 			return -1;
 	}
 	return pg_execf(pg, err, "ALTER DATABASE %s RENAME TO %s", stage_ident, target_ident);
@@ -242,14 +248,17 @@ static int drop_subscriptions(const struct restore_options *o, struct error *err
 	PGresult *res cleanup(pg_clearp) = NULL;
 
 	if (restore_connect(o, "restore", o->cancel, &pg, err) < 0 ||
-	    pg_exec(&pg, "SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid "
-			 "WHERE d.datname = pg_catalog.current_database()", &res, err) < 0)
+		pg_exec(&pg,
+			"SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid "
+			"WHERE d.datname = pg_catalog.current_database()",
+			&res, err) < 0)
 		return -1;
 	for (int i = 0; i < PQntuples(res); i++) {
 		char *name cleanup(mem_freep) = pg_ident(PQgetvalue(res, i, 0));
 
-		if (pg_execf(&pg, err, "ALTER SUBSCRIPTION %s DISABLE; ALTER SUBSCRIPTION %s SET (slot_name = NONE); DROP SUBSCRIPTION %s", name, name,
-			    name) < 0)
+		if (pg_execf(&pg, err,
+			    "ALTER SUBSCRIPTION %s DISABLE; ALTER SUBSCRIPTION %s SET (slot_name = NONE); DROP SUBSCRIPTION %s",
+			    name, name, name) < 0)
 			return -1;
 	}
 	return 0;
@@ -276,7 +285,7 @@ int restore_finish(const struct restore_options *o, struct error *err)
 		return -1;
 	silence_event_triggers(&target);
 	if (pg_exec(&target, "DROP SCHEMA IF EXISTS " RESTORE_SCHEMA " CASCADE", NULL, err) < 0 ||
-	    restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
+		restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
 		return err_context(err, "could not finish database \"%s\"", o->target_db);
 	if (found == FOUND_OURS) {
 		char *ident cleanup(mem_freep) = pg_ident(o->target_db);
@@ -294,14 +303,14 @@ int restore_discard(const struct restore_options *o, struct error *err)
 	enum found found, staged;
 
 	if (restore_maintenance(o, &maintenance, err) < 0 || restore_end_leftovers(&maintenance, o, stage, err) < 0 ||
-	    look(&maintenance, stage, mark, &staged, err) < 0 ||
-	    look(&maintenance, o->target_db, mark, &found, err) < 0)
+		look(&maintenance, stage, mark, &staged, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
 		return -1;
 	if (staged != FOUND_NOTHING && drop(&maintenance, stage, err) < 0)
 		return -1;
 	if (found == FOUND_OURS && (drop_subscriptions(o, err) < 0 || drop(&maintenance, o->target_db, err) < 0))
 		return err_context(err, "could not drop database \"%s\"", o->target_db);
 	if (found == FOUND_UNMARKED || found == FOUND_OTHER_RUN)
-		event_text(o->events, EVENT_WARNING, "database \"%s\" was not made by this run and is left as it is", o->target_db);
+		event_text(
+			o->events, EVENT_WARNING, "database \"%s\" was not made by this run and is left as it is", o->target_db);
 	return found == FOUND_OURS || staged != FOUND_NOTHING;
 }

@@ -15,7 +15,8 @@ int done_prepare(struct pg *pg, const char *run_id, bool is_created, struct erro
 		"CREATE SCHEMA IF NOT EXISTS " RESTORE_SCHEMA ";"
 		"REVOKE ALL ON SCHEMA " RESTORE_SCHEMA " FROM PUBLIC;"
 		"CREATE TABLE IF NOT EXISTS " RESTORE_SCHEMA ".run(run_id text PRIMARY KEY, is_created boolean NOT NULL);"
-		"CREATE TABLE IF NOT EXISTS " RESTORE_SCHEMA ".done(item text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());"
+		"CREATE TABLE IF NOT EXISTS " RESTORE_SCHEMA
+		".done(item text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());"
 		"INSERT INTO " RESTORE_SCHEMA ".run VALUES (%s, %s) ON CONFLICT DO NOTHING",
 		id, is_created ? "true" : "false");
 }

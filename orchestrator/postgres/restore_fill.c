@@ -26,7 +26,8 @@ unsigned restore_jobs(const struct restore_options *o)
 
 int restore_connect(const struct restore_options *o, const char *what, struct cancel *cancel, struct pg *ret, struct error *err)
 {
-	struct pg_options po = {.conninfo = o->conninfo, .database = o->target_db, .what = what, .cancel = cancel, .is_pinned = true};
+	struct pg_options po = {
+		.conninfo = o->conninfo, .database = o->target_db, .what = what, .cancel = cancel, .is_pinned = true};
 
 	return pg_open(&po, ret, err);
 }
@@ -67,7 +68,8 @@ static void parts_release(struct parts *p)
 
 static bool is_event_trigger(const struct toc_entry *e)
 {
-	return strcmp(e->desc, "EVENT TRIGGER") == 0 || (strcmp(e->desc, "COMMENT") == 0 && strncmp(e->name, "EVENT TRIGGER ", 14) == 0);
+	return strcmp(e->desc, "EVENT TRIGGER") == 0 ||
+		(strcmp(e->desc, "COMMENT") == 0 && strncmp(e->name, "EVENT TRIGGER ", 14) == 0);
 }
 
 static void sort_entries(const struct schema *s, struct parts *p)
@@ -224,8 +226,8 @@ static int run_post_data(struct fill *f, const struct parts *p, struct error *er
 
 	set_phase(f->o, "constraints");
 	if (schema_run(&f->pg, f->o, p->before, p->before_count, &f->done, err) < 0 ||
-	    work_foreign_keys(&w, p->foreign, p->foreign_count, err) < 0 ||
-	    schema_run(&f->pg, f->o, p->after, p->after_count, &f->done, err) < 0)
+		work_foreign_keys(&w, p->foreign, p->foreign_count, err) < 0 ||
+		schema_run(&f->pg, f->o, p->after, p->after_count, &f->done, err) < 0)
 		return -1;
 	f->times.post_data += clock_mono_ms() - start;
 	start = clock_mono_ms();
@@ -262,7 +264,8 @@ static int analyze_roots(struct fill *f, struct error *err)
 /* The one commit that waits for the disk: with it everything before is durable too. */
 static int finish_fill(struct fill *f, struct error *err)
 {
-	return pg_exec(&f->pg, "SET synchronous_commit = on; INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('filled') ON CONFLICT DO NOTHING",
+	return pg_exec(&f->pg,
+		"SET synchronous_commit = on; INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('filled') ON CONFLICT DO NOTHING",
 		NULL, err);
 }
 
@@ -284,14 +287,14 @@ static int run_fill(struct fill *f, struct error *err)
 	w = work_options(f);
 	set_phase(f->o, "rows");
 	if (values_sequences(&f->pg, f->o->inventory, &f->done, err) < 0 || work_tables(&w, err) < 0 ||
-	    values_large_object_owners(&f->pg, f->o, &f->done, err) < 0)
+		values_large_object_owners(&f->pg, f->o, &f->done, err) < 0)
 		return -1;
 	/* What differs is told before hours are spent on foreign keys. */
 	if (f->o->verify != RESTORE_VERIFY_NONE &&
-	    (proof_sequences(&f->pg, f->o->inventory, &f->failures, err) < 0 || proof_verdict(&f->failures, f->o, err) < 0))
+		(proof_sequences(&f->pg, f->o->inventory, &f->failures, err) < 0 || proof_verdict(&f->failures, f->o, err) < 0))
 		return -1;
 	if (run_post_data(f, &parts, err) < 0 || analyze_roots(f, err) < 0 ||
-	    schema_run(&f->pg, f->o, parts.last, parts.last_count, &f->done, err) < 0)
+		schema_run(&f->pg, f->o, parts.last, parts.last_count, &f->done, err) < 0)
 		return -1;
 	return finish_fill(f, err);
 }
@@ -318,7 +321,7 @@ int restore_fill(const struct restore_options *o, struct restore_report *ret, st
 	struct fill f cleanup(fill_release) = {.o = o, .failures.lock = PTHREAD_MUTEX_INITIALIZER};
 
 	if (restore_connect(o, "restore", o->cancel, &f.pg, err) < 0 || restore_end_leftovers(&f.pg, o, NULL, err) < 0 ||
-	    check_mark(&f, err) < 0 || reload_done(&f, err) < 0)
+		check_mark(&f, err) < 0 || reload_done(&f, err) < 0)
 		return err_context(err, "could not restore into database \"%s\"", o->target_db);
 	if (!done_has(&f.done, "filled") && run_fill(&f, err) < 0)
 		return -1;

@@ -59,9 +59,9 @@ static int check_privileges(struct preflight *p, struct error *err)
 	int exists = has_row(p, "SELECT FROM pg_catalog.pg_database WHERE datname = $1", p->o->target_db, err);
 
 	if (exists < 0 ||
-	    pg_exec(&p->pg,
-		    "SELECT rolsuper OR rolcreatedb, rolname, pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_roles WHERE rolname = current_user",
-		    &res, err) < 0)
+		pg_exec(&p->pg,
+			"SELECT rolsuper OR rolcreatedb, rolname, pg_catalog.pg_is_in_recovery() FROM pg_catalog.pg_roles WHERE rolname = current_user",
+			&res, err) < 0)
 		return -1;
 	if (*PQgetvalue(res, 0, 2) == 't')
 		problem(p, "The server is a standby: it takes no changes.");
@@ -92,8 +92,8 @@ static int check_roles(struct preflight *p, struct error *err)
 		if (rc < 0)
 			return -1;
 		if (!rc && is_needed(p, &inv->roles[i]))
-			problem(p, "Role \"%s\" does not exist (%s in the backup; create it, or use --map-role or --no-owner).", role,
-				inv->roles[i].why ? inv->roles[i].why : "named");
+			problem(p, "Role \"%s\" does not exist (%s in the backup; create it, or use --map-role or --no-owner).",
+				role, inv->roles[i].why ? inv->roles[i].why : "named");
 	}
 	return 0;
 }
@@ -110,10 +110,12 @@ static int check_extensions(struct preflight *p, struct error *err)
 			    (const char *const[]){e->name}, &res, err) < 0)
 			return -1;
 		if (!PQntuples(res))
-			problem(p, "Extension \"%s\" (version %s in the backup) is not installed on the server's host.", e->name, e->version);
+			problem(p, "Extension \"%s\" (version %s in the backup) is not installed on the server's host.", e->name,
+				e->version);
 		else if (strcmp(PQgetvalue(res, 0, 0), e->version) != 0)
-			event_text(p->o->events, EVENT_WARNING, "extension \"%s\" has version %s in the backup, the server would install %s", e->name,
-				e->version, PQgetvalue(res, 0, 0));
+			event_text(p->o->events, EVENT_WARNING,
+				"extension \"%s\" has version %s in the backup, the server would install %s", e->name, e->version,
+				PQgetvalue(res, 0, 0));
 	}
 	return 0;
 }
@@ -147,7 +149,8 @@ static int check_locale(struct preflight *p, struct error *err)
 		if (rc < 0)
 			return -1;
 		if (!rc)
-			problem(p, "The server was built without ICU, whose locale \"%s\" the database has.", inv->icu_locale ? inv->icu_locale : "");
+			problem(p, "The server was built without ICU, whose locale \"%s\" the database has.",
+				inv->icu_locale ? inv->icu_locale : "");
 		if (p->pg.server_version < 150000)
 			problem(p, "A server before PostgreSQL 15 has no databases with ICU locales.");
 	} else if (strcmp(provider, "builtin") == 0 && p->pg.server_version < 170000) {
@@ -162,7 +165,8 @@ static int check_locale(struct preflight *p, struct error *err)
 		return 0;
 	collate = pg_literal(inv->collate);
 	ctype = pg_literal(inv->ctype);
-	if (pg_execf(&p->pg, &refused, "CREATE COLLATION pg_temp.holdfast_probe (LC_COLLATE = %s, LC_CTYPE = %s); ROLLBACK", collate, ctype) < 0) {
+	if (pg_execf(&p->pg, &refused, "CREATE COLLATION pg_temp.holdfast_probe (LC_COLLATE = %s, LC_CTYPE = %s); ROLLBACK",
+		    collate, ctype) < 0) {
 		if (refused.class == ERR_RETRY || refused.class == ERR_CANCELLED)
 			return err_move(err, &refused);
 		if (strcmp(refused.sqlstate, "22023") == 0 || strcmp(refused.sqlstate, "42704") == 0)
@@ -179,18 +183,21 @@ static int check_collations(struct preflight *p, struct error *err)
 	for (size_t i = 0; i < inv->collations_count; i++) {
 		const struct inv_collation *c = &inv->collations[i];
 		PGresult *res cleanup(pg_clearp) = NULL;
-		const char *by_name = "SELECT pg_catalog.pg_collation_actual_version(c.oid) FROM pg_catalog.pg_collation c JOIN "
-				      "pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE n.nspname = $1 AND c.collname = $2";
-		const char *by_locale = "SELECT pg_catalog.pg_collation_actual_version(oid) FROM pg_catalog.pg_collation WHERE $1::text IS NULL AND "
-					"collcollate = $2 AND collprovider = 'c' LIMIT 1";
+		const char *by_name =
+			"SELECT pg_catalog.pg_collation_actual_version(c.oid) FROM pg_catalog.pg_collation c JOIN "
+			"pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE n.nspname = $1 AND c.collname = $2";
+		const char *by_locale =
+			"SELECT pg_catalog.pg_collation_actual_version(oid) FROM pg_catalog.pg_collation WHERE $1::text IS NULL AND "
+			"collcollate = $2 AND collprovider = 'c' LIMIT 1";
 
 		if (!c->version || (!c->name && !inv->collate))
 			continue;
-		if (pg_query(&p->pg, c->name ? by_name : by_locale, 2, (const char *const[]){c->schema, c->name ? c->name : inv->collate}, &res,
-			    err) < 0)
+		if (pg_query(&p->pg, c->name ? by_name : by_locale, 2,
+			    (const char *const[]){c->schema, c->name ? c->name : inv->collate}, &res, err) < 0)
 			return -1;
 		if (PQntuples(res) && !PQgetisnull(res, 0, 0) && strcmp(PQgetvalue(res, 0, 0), c->version) != 0)
-			event_text(p->o->events, EVENT_WARNING, "collation \"%s\" has version %s in the backup and %s on the server",
+			event_text(p->o->events, EVENT_WARNING,
+				"collation \"%s\" has version %s in the backup and %s on the server",
 				c->name ? c->name : inv->collate, c->version, PQgetvalue(res, 0, 0));
 	}
 	return 0;
@@ -212,7 +219,8 @@ static bool is_local(const struct pg *pg)
 {
 	const char *host = PQhost(pg->conn);
 
-	return !host || !*host || *host == '/' || strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0;
+	return !host || !*host || *host == '/' || strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 ||
+		strcmp(host, "::1") == 0;
 }
 
 static int check_disk(struct preflight *p, struct error *err)
@@ -233,8 +241,8 @@ static int check_disk(struct preflight *p, struct error *err)
 	}
 	have = (uint64_t)st.f_bavail * st.f_frsize;
 	if (have < want)
-		problem(p, "The disk of \"%s\" has %llu MiB free, the database had %llu MiB.", dir, (unsigned long long)(have / mib),
-			(unsigned long long)(want / mib));
+		problem(p, "The disk of \"%s\" has %llu MiB free, the database had %llu MiB.", dir,
+			(unsigned long long)(have / mib), (unsigned long long)(want / mib));
 	return 0;
 }
 
@@ -250,14 +258,15 @@ static int check_connections(struct preflight *p, struct error *err)
 		return -1;
 	left = strtol(PQgetvalue(res, 0, 0), NULL, 10);
 	if (left < want)
-		problem(p, "The server has %ld connections left, the restore wants %ld (see --jobs and max_connections).", left, want);
+		problem(p, "The server has %ld connections left, the restore wants %ld (see --jobs and max_connections).", left,
+			want);
 	return 0;
 }
 
 static int check_all(struct preflight *p, struct error *err)
 {
-	static int (*const checks[])(struct preflight *p, struct error *err) = {check_names, check_versions, check_privileges, check_roles,
-		check_extensions, check_tablespaces, check_locale, check_collations, check_disk, check_connections};
+	static int (*const checks[])(struct preflight * p, struct error * err) = {check_names, check_versions, check_privileges,
+		check_roles, check_extensions, check_tablespaces, check_locale, check_collations, check_disk, check_connections};
 
 	for (size_t i = 0; i < array_len(checks); i++)
 		if (checks[i](p, err) < 0)

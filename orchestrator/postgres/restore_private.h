@@ -28,7 +28,8 @@ struct done_set {
 	char **items; /* sorted */
 	size_t count;
 };
-int done_prepare(struct pg *pg, const char *run_id, bool is_created, struct error *err) must_check; /* makes the schema; repeatable */
+int done_prepare(
+	struct pg *pg, const char *run_id, bool is_created, struct error *err) must_check; /* makes the schema; repeatable */
 int done_load(struct pg *pg, struct done_set *ret, struct error *err) must_check;
 bool done_has(const struct done_set *done, const char *item);
 bool done_hasf(const struct done_set *done, const char *fmt, ...) printf_like(2, 3);
@@ -58,7 +59,7 @@ const struct inv_table *schema_table(const struct schema *s, int id);
 int schema_session(struct pg *pg, const struct schema *s, const struct restore_options *o, struct error *err) must_check;
 /* Runs entries in their order, those in ${done} left out, some hundred a transaction, each with its item "toc:<id>". */
 int schema_run(struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count,
-	       const struct done_set *done, struct error *err) must_check;
+	const struct done_set *done, struct error *err) must_check;
 /* The text of one entry, roles mapped, with the settings it needs. */
 int schema_entry_sql(const struct restore_options *o, const struct toc_entry *e, struct buf *sql, struct error *err) must_check;
 int schema_entry_failed(const struct toc_entry *e, struct error *err); /* adds what could not be restored; -1 */
@@ -71,8 +72,8 @@ int schema_split_key(const char *sql, size_t n, struct buf *ret_index, struct bu
 /* "COPY "s"."t" ("a", "b") FROM STDIN"; malloc'd.  ${schema} instead of the table's own when it is not NULL. */
 char *copy_in_sql(const struct inv_table *t, const char *schema, bool is_frozen);
 /* One member into the COPY ${sql}, within the transaction that stands; the rows the server counted must be the member's. */
-int copy_in_member(struct pg *pg, const char *sql, const struct inv_table *t, const struct inv_member *m, const struct restore_options *o,
-		   struct error *err) must_check;
+int copy_in_member(struct pg *pg, const char *sql, const struct inv_table *t, const struct inv_member *m,
+	const struct restore_options *o, struct error *err) must_check;
 
 /* --- proof ------------------------------------------------------------------------------------------------------------------- */
 
@@ -82,16 +83,18 @@ struct proof_failures {
 	unsigned count;
 };
 /* Compares one table with the inventory; a difference is added to ${failures}, ${ret_is_equal} false.  ${t} may be the large objects. */
-int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, const struct restore_options *o, struct proof_failures *failures,
-		bool *ret_is_equal, struct error *err) must_check;
+int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, const struct restore_options *o,
+	struct proof_failures *failures, bool *ret_is_equal, struct error *err) must_check;
 int proof_sequences(struct pg *pg, const struct inventory *inv, struct proof_failures *failures, struct error *err) must_check;
 int proof_verdict(const struct proof_failures *failures, const struct restore_options *o, struct error *err) must_check;
 
 /* --- the rest ---------------------------------------------------------------------------------------------------------------- */
 
 int values_sequences(struct pg *pg, const struct inventory *inv, const struct done_set *done, struct error *err) must_check;
-int values_large_objects(struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;
-int values_large_object_owners(struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;
+int values_large_objects(
+	struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;
+int values_large_object_owners(
+	struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;
 int values_matviews(struct pg *pg, const struct inventory *inv, const struct done_set *done, struct error *err) must_check;
 
 struct work_times { /* microseconds, added by the workers */
@@ -115,12 +118,14 @@ struct work_options {
 bool work_claims(const struct schema *s, const struct toc_entry *e, const struct inv_table **ret_table);
 int work_tables(const struct work_options *w, struct error *err) must_check;
 /* Foreign keys of ordinary tables, side by side where the tables differ. */
-int work_foreign_keys(const struct work_options *w, const struct toc_entry *const *fks, size_t count, struct error *err) must_check;
+int work_foreign_keys(
+	const struct work_options *w, const struct toc_entry *const *fks, size_t count, struct error *err) must_check;
 /* Both tables of a foreign key, when they are ordinary tables of the inventory. */
 bool work_foreign_tables(const struct schema *s, const struct toc_entry *e, const struct inv_table *ret[2]);
 
 /* A connection to the target database, ready for the schema's statements. */
-int restore_connect(const struct restore_options *o, const char *what, struct cancel *cancel, struct pg *ret, struct error *err) must_check;
+int restore_connect(
+	const struct restore_options *o, const char *what, struct cancel *cancel, struct pg *ret, struct error *err) must_check;
 int restore_maintenance(const struct restore_options *o, struct pg *ret, struct error *err) must_check;
 /*
  * Ends what a killed restore has left behind on the server, and waits until it is gone: sessions of ours in the target database, and
@@ -129,7 +134,8 @@ int restore_maintenance(const struct restore_options *o, struct pg *ret, struct 
  */
 int restore_end_leftovers(struct pg *pg, const struct restore_options *o, const char *word, struct error *err) must_check;
 /* Reads a whole member, which must fit into memory (schema text). */
-int restore_read_member(const struct restore_options *o, const char *name, struct buf *ret, struct error *err) must_check; /* 1, 0 none, -1 */
+int restore_read_member(
+	const struct restore_options *o, const char *name, struct buf *ret, struct error *err) must_check; /* 1, 0 none, -1 */
 /* Runs pg_restore with ${args} (NULL-terminated) on the schema's dump; stdout into ${out}. */
 int restore_tool(const struct restore_options *o, const char *const *args, struct buf *out, struct error *err) must_check;
 unsigned restore_jobs(const struct restore_options *o);

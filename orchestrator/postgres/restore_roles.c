@@ -54,7 +54,8 @@ static bool words_at(const struct statement *st, size_t i, const char *const *wo
 /* Words that stand where a role could and are none. */
 static bool is_no_role(const struct sql_token *t)
 {
-	static const char *const words[] = {"public", "current_user", "current_role", "session_user", "default", "user", "group", "role"};
+	static const char *const words[] = {
+		"public", "current_user", "current_role", "session_user", "default", "user", "group", "role"};
 
 	for (size_t i = 0; i < array_len(words); i++)
 		if (sql_word_is(t, words[i]))
@@ -101,7 +102,8 @@ static void mark_place(const struct statement *st, const struct role_place *plac
 	}
 }
 
-static void put_statement(const struct statement *st, const char *from, const char *to, const struct role_map *map, struct buf *out)
+static void put_statement(
+	const struct statement *st, const char *from, const char *to, const struct role_map *map, struct buf *out)
 {
 	bool *is_role cleanup(mem_freep) = mem_zalloc((st->count + 1) * sizeof(*is_role));
 

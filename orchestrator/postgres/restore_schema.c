@@ -15,7 +15,7 @@
 #include "base/io.h"
 #include "orchestrator/postgres/toc_lex.h"
 
-#define BATCH_ENTRIES 200            /* a table takes about five locks; the smallest lock tables hold some thousand */
+#define BATCH_ENTRIES 200 /* a table takes about five locks; the smallest lock tables hold some thousand */
 #define BATCH_BYTES ((size_t)1 << 20)
 #define DUMP_MEMBER "schema.dump"
 
@@ -71,7 +71,8 @@ int restore_tool(const struct restore_options *o, const char *const *args, struc
 	return 0;
 }
 
-static int read_section(const struct restore_options *o, const char *section, const char *path, struct toc *ret, struct error *err)
+static int read_section(
+	const struct restore_options *o, const char *section, const char *path, struct toc *ret, struct error *err)
 {
 	char *arg cleanup(mem_freep) = mem_printf("--section=%s", section);
 	const char *args[] = {"-v", "-f", "-", arg, path, NULL, NULL, NULL};
@@ -138,7 +139,7 @@ int schema_read(const struct restore_options *o, struct schema *ret, struct erro
 	struct schema s cleanup(schema_release) = {.dump_path = io_path_join(o->work_dir, DUMP_MEMBER)};
 
 	if (write_dump(o, s.dump_path, err) < 0 || read_section(o, "pre-data", s.dump_path, &s.pre, err) < 0 ||
-	    read_section(o, "post-data", s.dump_path, &s.post, err) < 0 || check_list(o, &s, err) < 0)
+		read_section(o, "post-data", s.dump_path, &s.post, err) < 0 || check_list(o, &s, err) < 0)
 		return -1;
 	index_tables(&s, o->inventory);
 	*ret = s;
@@ -249,7 +250,8 @@ static int run_alone(struct pg *pg, const struct restore_options *o, const struc
 	return pg_execf(pg, err, "INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('toc:%d') ON CONFLICT DO NOTHING", e->id);
 }
 
-static int run_batch(struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count, struct error *err)
+static int run_batch(
+	struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count, struct error *err)
 {
 	struct buf sql cleanup(buf_release) = {0}, values cleanup(buf_release) = {0};
 	struct error failed cleanup(err_clear) = ERROR_INIT;
@@ -281,7 +283,7 @@ static int run_batch(struct pg *pg, const struct restore_options *o, const struc
 }
 
 int schema_run(struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count,
-	       const struct done_set *done, struct error *err)
+	const struct done_set *done, struct error *err)
 {
 	const struct toc_entry **batch cleanup(mem_freep) = mem_alloc(BATCH_ENTRIES * sizeof(*batch));
 	size_t n = 0, bytes = 0;
@@ -343,9 +345,9 @@ int schema_split_key(const char *sql, size_t n, struct buf *ret_index, struct bu
 	const char *columns, *columns_end;
 	bool is_primary;
 
-	if (!read_next(&r) || !read_words(&r, (const char *const[]){"alter", "table", "only", NULL}) || !read_identifier(&r, &schema) ||
-	    !read_char(&r, '.') || !read_identifier(&r, &table) || !read_words(&r, (const char *const[]){"add", "constraint", NULL}) ||
-	    !read_identifier(&r, &name))
+	if (!read_next(&r) || !read_words(&r, (const char *const[]){"alter", "table", "only", NULL}) ||
+		!read_identifier(&r, &schema) || !read_char(&r, '.') || !read_identifier(&r, &table) ||
+		!read_words(&r, (const char *const[]){"add", "constraint", NULL}) || !read_identifier(&r, &name))
 		return 0;
 	is_primary = sql_word_is(&r.t, "primary");
 	if (!read_words(&r, is_primary ? (const char *const[]){"primary", "key", NULL} : (const char *const[]){"unique", NULL}))
@@ -362,9 +364,10 @@ int schema_split_key(const char *sql, size_t n, struct buf *ret_index, struct bu
 	columns_end = r.t.p;
 	if (!read_next(&r) || r.t.kind != SQL_END)
 		return 0;
-	buf_printf(ret_index, "CREATE UNIQUE INDEX %.*s ON ONLY %.*s.%.*s USING btree %.*s;", (int)name.len, name.p, (int)schema.len, schema.p,
-		(int)table.len, table.p, (int)(columns_end - columns), columns);
-	buf_printf(ret_constraint, "ALTER TABLE ONLY %.*s.%.*s ADD CONSTRAINT %.*s %s USING INDEX %.*s;", (int)schema.len, schema.p,
-		(int)table.len, table.p, (int)name.len, name.p, is_primary ? "PRIMARY KEY" : "UNIQUE", (int)name.len, name.p);
+	buf_printf(ret_index, "CREATE UNIQUE INDEX %.*s ON ONLY %.*s.%.*s USING btree %.*s;", (int)name.len, name.p,
+		(int)schema.len, schema.p, (int)table.len, table.p, (int)(columns_end - columns), columns);
+	buf_printf(ret_constraint, "ALTER TABLE ONLY %.*s.%.*s ADD CONSTRAINT %.*s %s USING INDEX %.*s;", (int)schema.len,
+		schema.p, (int)table.len, table.p, (int)name.len, name.p, is_primary ? "PRIMARY KEY" : "UNIQUE", (int)name.len,
+		name.p);
 	return 1;
 }

@@ -75,8 +75,8 @@ static int read_live(struct pg *pg, const char *database, struct settings *s, st
 		return 0;
 	s->owner = arena_strdup(&s->arena, PQgetvalue(res, 0, 0));
 	s->comment = PQgetisnull(res, 0, 1) ? NULL : arena_strdup(&s->arena, PQgetvalue(res, 0, 1));
-	if (swap_connection_limit(pg, database, &s->connection_limit, &is_fenced, err) < 0 || read_live_acl(pg, database, s, err) < 0 ||
-	    read_live_settings(pg, database, s, err) < 0)
+	if (swap_connection_limit(pg, database, &s->connection_limit, &is_fenced, err) < 0 ||
+		read_live_acl(pg, database, s, err) < 0 || read_live_settings(pg, database, s, err) < 0)
 		return -1;
 	return 1;
 }
@@ -242,10 +242,10 @@ static int put_clean(struct apply *a, struct error *err)
 		    "SELECT r.rolname FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase "
 		    "JOIN pg_catalog.pg_roles r ON r.oid = s.setrole WHERE d.datname = $1",
 		    1, database, &roles, err) < 0 ||
-	    pg_query(a->pg,
-		    "SELECT DISTINCT r.rolname FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) x JOIN pg_catalog.pg_roles r "
-		    "ON r.oid = x.grantee WHERE d.datname = $1",
-		    1, database, &grantees, err) < 0)
+		pg_query(a->pg,
+			"SELECT DISTINCT r.rolname FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) x JOIN pg_catalog.pg_roles r "
+			"ON r.oid = x.grantee WHERE d.datname = $1",
+			1, database, &grantees, err) < 0)
 		return -1;
 	for (int i = 0; i < PQntuples(roles); i++) {
 		char *ident cleanup(mem_freep) = pg_ident(PQgetvalue(roles, i, 0));

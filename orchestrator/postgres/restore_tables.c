@@ -66,7 +66,7 @@ static size_t choose(struct tables *t, const char *pattern)
 		const struct inv_table *table = &inv->tables[i];
 
 		if (table->kind == INV_LARGE_OBJECTS || (has_schema && fnmatch(buf_str(&first), table->schema, 0) != 0) ||
-		    fnmatch(buf_str(has_schema ? &second : &first), table->name, 0) != 0)
+			fnmatch(buf_str(has_schema ? &second : &first), table->name, 0) != 0)
 			continue;
 		found++;
 		t->chosen_count += !t->is_chosen[i];
@@ -97,7 +97,8 @@ static int is_table_done(struct tables *t, const struct inv_table *table, struct
 	char *mark cleanup(mem_freep) = mark_of(t), *name cleanup(mem_freep) = pg_qualified(t->o->into_schema, table->name);
 	PGresult *res cleanup(pg_clearp) = NULL;
 
-	if (pg_query(&t->pg, "SELECT pg_catalog.obj_description(c, 'pg_class') FROM pg_catalog.to_regclass($1) c WHERE c IS NOT NULL", 1,
+	if (pg_query(&t->pg,
+		    "SELECT pg_catalog.obj_description(c, 'pg_class') FROM pg_catalog.to_regclass($1) c WHERE c IS NOT NULL", 1,
 		    (const char *const[]){name}, &res, err) < 0)
 		return -1;
 	if (!PQntuples(res))
@@ -125,9 +126,12 @@ static int check_columns(struct tables *t, const struct inv_table *table, struct
 			row++;
 		if (row < PQntuples(res))
 			continue;
-		err_set(err, ERR_REFUSED, PQntuples(res) ? "table \"%s.%s\" has no column \"%s\" any more" : "table \"%s.%s\" does not exist any more",
+		err_set(err, ERR_REFUSED,
+			PQntuples(res) ? "table \"%s.%s\" has no column \"%s\" any more"
+				       : "table \"%s.%s\" does not exist any more",
 			table->schema, table->name, table->columns[i]);
-		return err_hint(err, "Restore it into a new database instead (--target-db), which gets the backup's definitions.");
+		return err_hint(
+			err, "Restore it into a new database instead (--target-db), which gets the backup's definitions.");
 	}
 	return 0;
 }
@@ -141,7 +145,8 @@ static int load_beside(struct tables *t, const struct inv_table *table, struct e
 	char *copy cleanup(mem_freep) = copy_in_sql(table, t->o->into_schema, true);
 
 	if (check_columns(t, table, err) < 0 ||
-	    pg_execf(&t->pg, err, "BEGIN; CREATE TABLE %s (LIKE %s INCLUDING GENERATED INCLUDING STORAGE)", beside, original) < 0)
+		pg_execf(&t->pg, err, "BEGIN; CREATE TABLE %s (LIKE %s INCLUDING GENERATED INCLUDING STORAGE)", beside,
+			original) < 0)
 		return -1;
 	for (size_t i = 0; i < table->members_count; i++)
 		if (copy_in_member(&t->pg, copy, table, &o->inventory->members[table->members[i]], o, err) < 0)
@@ -160,14 +165,15 @@ static int restore_beside(struct tables *t, const struct inv_table *table, struc
 	if (rc < 0) {
 		struct error ignored cleanup(err_clear) = ERROR_INIT;
 
-		if (t->pg.conn && PQtransactionStatus(t->pg.conn) != PQTRANS_IDLE && pg_exec(&t->pg, "ROLLBACK", NULL, &ignored) < 0)
+		if (t->pg.conn && PQtransactionStatus(t->pg.conn) != PQTRANS_IDLE &&
+			pg_exec(&t->pg, "ROLLBACK", NULL, &ignored) < 0)
 			pg_close(&t->pg);
 		return err_context(err, "could not restore table \"%s.%s\"", table->schema, table->name);
 	}
 	t->times.copy += clock_mono_ms() - start;
 	start = clock_mono_ms();
 	if (t->o->base.verify != RESTORE_VERIFY_NONE &&
-	    proof_table(&t->pg, table, t->o->into_schema, &t->o->base, &t->failures, &is_equal, err) < 0)
+		proof_table(&t->pg, table, t->o->into_schema, &t->o->base, &t->failures, &is_equal, err) < 0)
 		return -1;
 	t->times.proof += clock_mono_ms() - start;
 	return 0;
@@ -181,7 +187,8 @@ static int check_names(const struct tables *t, struct error *err)
 	for (size_t i = 0; i < inv->tables_count; i++)
 		for (size_t j = i + 1; t->is_chosen[i] && j < inv->tables_count; j++)
 			if (t->is_chosen[j] && strcmp(inv->tables[i].name, inv->tables[j].name) == 0)
-				return err_set(err, ERR_REFUSED, "tables \"%s.%s\" and \"%s.%s\" cannot be restored into one schema",
+				return err_set(err, ERR_REFUSED,
+					"tables \"%s.%s\" and \"%s.%s\" cannot be restored into one schema",
 					inv->tables[i].schema, inv->tables[i].name, inv->tables[j].schema, inv->tables[j].name);
 	return 0;
 }
@@ -192,7 +199,8 @@ static int restore_into_schema(struct tables *t, struct error *err)
 	struct pg_options po = {.conninfo = o->conninfo, .what = "restore tables", .cancel = o->cancel, .is_pinned = true};
 	char *schema cleanup(mem_freep) = pg_ident(t->o->into_schema);
 
-	if (check_names(t, err) < 0 || pg_open(&po, &t->pg, err) < 0 || pg_execf(&t->pg, err, "CREATE SCHEMA IF NOT EXISTS %s", schema) < 0)
+	if (check_names(t, err) < 0 || pg_open(&po, &t->pg, err) < 0 ||
+		pg_execf(&t->pg, err, "CREATE SCHEMA IF NOT EXISTS %s", schema) < 0)
 		return -1;
 	for (size_t i = 0; i < o->inventory->tables_count; i++)
 		if (t->is_chosen[i] && restore_beside(t, &o->inventory->tables[i], err) < 0)
@@ -217,8 +225,8 @@ static void target_release(struct target *g)
 	done_release(&g->done);
 }
 
-static int run_section(struct tables *t, const struct target *g, const struct toc *toc, bool (*is_wanted)(const struct tables *t,
-	const struct schema *s, const struct toc_entry *e), struct error *err)
+static int run_section(struct tables *t, const struct target *g, const struct toc *toc,
+	bool (*is_wanted)(const struct tables *t, const struct schema *s, const struct toc_entry *e), struct error *err)
 {
 	const struct toc_entry **entries cleanup(mem_freep) = mem_alloc((toc->entries_count + 1) * sizeof(*entries));
 	size_t n = 0;
@@ -239,7 +247,8 @@ static bool is_foreign_key_wanted(const struct tables *t, const struct schema *s
 {
 	const struct inv_table *pair[2];
 
-	return strcmp(e->desc, "FK CONSTRAINT") == 0 && work_foreign_tables(s, e, pair) && is_chosen_table(t, pair[0]) && is_chosen_table(t, pair[1]);
+	return strcmp(e->desc, "FK CONSTRAINT") == 0 && work_foreign_tables(s, e, pair) && is_chosen_table(t, pair[0]) &&
+		is_chosen_table(t, pair[1]);
 }
 
 static int restore_into_database(struct tables *t, struct error *err)
@@ -247,23 +256,28 @@ static int restore_into_database(struct tables *t, struct error *err)
 	const struct restore_options *o = &t->o->base;
 	struct target g cleanup(target_release) = {0};
 	struct work_times times = {0};
-	struct work_options w = {.o = o, .schema = &g.schema, .done = &g.done, .failures = &t->failures, .times = &times, .is_chosen = t->is_chosen};
+	struct work_options w = {.o = o,
+		.schema = &g.schema,
+		.done = &g.done,
+		.failures = &t->failures,
+		.times = &times,
+		.is_chosen = t->is_chosen};
 	int64_t start = clock_mono_ms();
 
 	if (restore_connect(o, "restore tables", o->cancel, &t->pg, err) < 0 || restore_end_leftovers(&t->pg, o, NULL, err) < 0 ||
-	    done_load(&t->pg, &g.done, err) < 0 ||
-	    schema_read(o, &g.schema, err) < 0 || schema_session(&t->pg, &g.schema, o, err) < 0 ||
-	    run_section(t, &g, &g.schema.pre, NULL, err) < 0)
+		done_load(&t->pg, &g.done, err) < 0 || schema_read(o, &g.schema, err) < 0 ||
+		schema_session(&t->pg, &g.schema, o, err) < 0 || run_section(t, &g, &g.schema.pre, NULL, err) < 0)
 		return -1;
 	t->times.pre_data = clock_mono_ms() - start;
 	if (work_tables(&w, err) < 0 || proof_verdict(&t->failures, o, err) < 0 ||
-	    run_section(t, &g, &g.schema.post, is_foreign_key_wanted, err) < 0)
+		run_section(t, &g, &g.schema.post, is_foreign_key_wanted, err) < 0)
 		return -1;
 	t->times.copy = times.copy / 1000;
 	t->times.indexes = times.indexes / 1000;
 	t->times.analyze = times.analyze / 1000;
 	t->times.proof = times.proof / 1000;
-	return pg_exec(&t->pg, "SET synchronous_commit = on; INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('filled') ON CONFLICT DO NOTHING",
+	return pg_exec(&t->pg,
+		"SET synchronous_commit = on; INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('filled') ON CONFLICT DO NOTHING",
 		NULL, err);
 }
 
@@ -276,8 +290,8 @@ static int has_key(struct tables *t, const struct inv_table *table, struct error
 	PGresult *res cleanup(pg_clearp) = NULL;
 
 	if (pg_query(&t->pg,
-		    "SELECT FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL", 1,
-		    (const char *const[]){name}, &res, err) < 0)
+		    "SELECT FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL",
+		    1, (const char *const[]){name}, &res, err) < 0)
 		return -1;
 	return PQntuples(res) > 0;
 }
@@ -311,8 +325,8 @@ static void put_copy_back(const struct inv_table *table, const char *from_schema
 		return;
 	}
 	/* OVERRIDING SYSTEM VALUE says nothing where no column is an identity. */
-	buf_printf(out, "INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE\n\tSELECT %s FROM %s ON CONFLICT DO NOTHING;\n", original, columns.data,
-		columns.data, beside);
+	buf_printf(out, "INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE\n\tSELECT %s FROM %s ON CONFLICT DO NOTHING;\n", original,
+		columns.data, columns.data, beside);
 }
 
 static int put_all_copy_back(struct tables *t, struct buf *out, struct error *err)
@@ -338,7 +352,8 @@ static int put_all_copy_back(struct tables *t, struct buf *out, struct error *er
 	return 0;
 }
 
-int restore_tables(const struct table_restore_options *o, struct restore_report *ret, struct buf *ret_copy_back_sql, struct error *err)
+int restore_tables(
+	const struct table_restore_options *o, struct restore_report *ret, struct buf *ret_copy_back_sql, struct error *err)
 {
 	struct tables t cleanup(tables_release) = {.o = o, .failures.lock = PTHREAD_MUTEX_INITIALIZER};
 	const struct inventory *inv = o->base.inventory;

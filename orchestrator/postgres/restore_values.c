@@ -47,12 +47,15 @@ static const struct inv_table *large_objects(const struct inventory *inv)
 	return NULL;
 }
 
-static int load_large_objects(struct pg *pg, const struct restore_options *o, const struct inv_table *t, size_t number, struct error *err)
+static int load_large_objects(
+	struct pg *pg, const struct restore_options *o, const struct inv_table *t, size_t number, struct error *err)
 {
 	struct buf sql cleanup(buf_release) = {0}, values cleanup(buf_release) = {0};
 
-	if (pg_exec(pg, "BEGIN; CREATE TEMPORARY TABLE holdfast_lo(loid oid NOT NULL, pos bigint, data bytea) ON COMMIT DROP", NULL, err) < 0 ||
-	    copy_in_member(pg, "COPY pg_temp.holdfast_lo FROM STDIN", t, &o->inventory->members[t->members[number]], o, err) < 0)
+	if (pg_exec(pg, "BEGIN; CREATE TEMPORARY TABLE holdfast_lo(loid oid NOT NULL, pos bigint, data bytea) ON COMMIT DROP",
+		    NULL, err) < 0 ||
+		copy_in_member(pg, "COPY pg_temp.holdfast_lo FROM STDIN", t, &o->inventory->members[t->members[number]], o, err) <
+			0)
 		return -1;
 	done_put(&values, "lo:%zu", number);
 	buf_puts(&sql,
@@ -116,7 +119,8 @@ int values_large_object_owners(struct pg *pg, const struct restore_options *o, c
 	rc = restore_read_member(o, "large-objects.sql", &text, err);
 	if (rc <= 0 || !text.len)
 		return rc < 0 ? -1 : 0;
-	if ((o->is_owner_left_out ? keep_comments(&text, &sql, err) : roles_rewrite(text.data, text.len, o->role_map, &sql, err)) < 0)
+	if ((o->is_owner_left_out ? keep_comments(&text, &sql, err)
+				  : roles_rewrite(text.data, text.len, o->role_map, &sql, err)) < 0)
 		return err_context(err, "could not read \"large-objects.sql\"");
 	done_put(&values, "lo:owners");
 	done_sql(&sql, &values);

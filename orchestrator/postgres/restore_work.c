@@ -18,7 +18,7 @@
 #define SMALL_BYTES ((uint64_t)512 << 10) /* a table of less shares a unit */
 #define UNIT_BYTES ((uint64_t)4 << 20)
 #define UNIT_TABLES 50
-#define WHOLE_BYTES ((uint64_t)64 << 20)  /* a table of less is loaded by one transaction, with FREEZE */
+#define WHOLE_BYTES ((uint64_t)64 << 20) /* a table of less is loaded by one transaction, with FREEZE */
 
 enum task_kind { TASK_LOAD, TASK_PIECE, TASK_BUILD, TASK_KEYS, TASK_ANALYZE, TASK_PROOF, TASK_FOREIGN_KEY };
 
@@ -29,17 +29,17 @@ struct unit {
 	struct {
 		const struct toc_entry *e;
 		const struct inv_table *t;
-	} *entries;               /* its indexes, keys, statistics objects */
+	} * entries; /* its indexes, keys, statistics objects */
 	size_t entries_count, entries_cap;
 	/* under the lock of the pool */
 	unsigned loads_left, builds_left, keys_left, readers;
-	bool is_alone;            /* a task has it for itself */
+	bool is_alone; /* a task has it for itself */
 };
 
 struct task {
 	enum task_kind kind;
-	struct unit *u, *other;   /* other: the referenced table of a foreign key */
-	size_t number;            /* of the piece */
+	struct unit *u, *other; /* other: the referenced table of a foreign key */
+	size_t number;          /* of the piece */
 	const struct toc_entry *e;
 	char *index_sql, *key_sql; /* of a key that was split */
 	uint64_t weight;
@@ -50,7 +50,7 @@ struct pool {
 	const struct work_options *w;
 	struct unit *units;
 	size_t units_count, units_cap;
-	struct unit **unit_of;    /* by position in inventory.tables */
+	struct unit **unit_of; /* by position in inventory.tables */
 	struct task *tasks;
 	size_t tasks_count, tasks_cap;
 	pthread_mutex_t lock;
@@ -58,7 +58,7 @@ struct pool {
 	size_t left, running;
 	bool is_failed;
 	struct error err;
-	struct cancel cancel;     /* the caller's, and "another worker failed" */
+	struct cancel cancel; /* the caller's, and "another worker failed" */
 };
 
 /* --- what to do --------------------------------------------------------------------------------------------------------- */
@@ -76,7 +76,8 @@ bool work_claims(const struct schema *s, const struct toc_entry *e, const struct
 		const struct toc_entry *dep = toc_find(&s->post, e->deps[i]);
 
 		/* The index of a partition names that of its root, which need not be there first. */
-		if ((t && table && t != table) || (dep && strcmp(dep->desc, "INDEX") != 0 && strcmp(dep->desc, "CONSTRAINT") != 0))
+		if ((t && table && t != table) ||
+			(dep && strcmp(dep->desc, "INDEX") != 0 && strcmp(dep->desc, "CONSTRAINT") != 0))
 			return false;
 		if (t)
 			table = t;
@@ -115,7 +116,8 @@ static struct task *add_task(struct pool *p, enum task_kind kind, struct unit *u
 static bool is_loaded(const struct work_options *w, const struct inv_table *t)
 {
 	for (size_t i = 0; i < t->members_count; i++)
-		if (!(t->kind == INV_LARGE_OBJECTS ? done_hasf(w->done, "lo:%zu", i) : done_hasf(w->done, "piece:%u:%zu", t->oid, i)))
+		if (!(t->kind == INV_LARGE_OBJECTS ? done_hasf(w->done, "lo:%zu", i)
+						   : done_hasf(w->done, "piece:%u:%zu", t->oid, i)))
 			return false;
 	return true;
 }
@@ -271,7 +273,7 @@ static int empty_config_table(struct pg *pg, const struct inv_table *t, struct e
 }
 
 static int load_table(struct pg *pg, const struct work_options *w, const struct inv_table *t, bool is_frozen, struct buf *values,
-		      struct error *err)
+	struct error *err)
 {
 	char *sql cleanup(mem_freep) = copy_in_sql(t, NULL, is_frozen);
 
@@ -336,7 +338,8 @@ static int do_piece(struct pg *pg, const struct work_options *w, const struct ta
 
 	done_put(&values, "piece:%u:%zu", t->oid, task->number);
 	if (pg_exec(pg, "BEGIN", NULL, err) < 0 ||
-	    copy_in_member(pg, sql, t, &w->o->inventory->members[t->members[task->number]], w->o, err) < 0 || commit(pg, &values, err) < 0)
+		copy_in_member(pg, sql, t, &w->o->inventory->members[t->members[task->number]], w->o, err) < 0 ||
+		commit(pg, &values, err) < 0)
 		return err_context(err, "could not load table \"%s.%s\"", t->schema, t->name);
 	return 0;
 }

@@ -89,8 +89,8 @@ int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_li
 	if (swap_connection_limit(maintenance, database, &limit, &is_fenced, err) < 0)
 		return -1;
 	if (!is_fenced &&
-	    pg_execf(maintenance, &denied, "ALTER DATABASE %s SET " NOTE " = '%lld'; ALTER DATABASE %s CONNECTION LIMIT 0", ident,
-		    (long long)limit, ident) < 0) {
+		pg_execf(maintenance, &denied, "ALTER DATABASE %s SET " NOTE " = '%lld'; ALTER DATABASE %s CONNECTION LIMIT 0",
+			ident, (long long)limit, ident) < 0) {
 		/* Only a superuser may note it there; without the note the caller's journal is the only memory of the limit. */
 		if (denied.class != ERR_DENIED)
 			return err_move(err, &denied);
@@ -112,8 +112,8 @@ int swap_unfence(struct pg *maintenance, const char *database, int64_t limit, st
 	if (swap_connection_limit(maintenance, database, &noted, &is_fenced, err) < 0)
 		return -1;
 	if (is_fenced)
-		return pg_execf(maintenance, err, "ALTER DATABASE %s CONNECTION LIMIT %lld; ALTER DATABASE %s RESET " NOTE, ident, (long long)noted,
-			ident);
+		return pg_execf(maintenance, err, "ALTER DATABASE %s CONNECTION LIMIT %lld; ALTER DATABASE %s RESET " NOTE, ident,
+			(long long)noted, ident);
 	return pg_execf(maintenance, err, "ALTER DATABASE %s CONNECTION LIMIT %lld", ident, (long long)limit);
 }
 
@@ -132,7 +132,8 @@ static void add_line(struct buf *lines, unsigned *count, const char *fmt, ...)
 	++*count;
 }
 
-static int check_slots(struct pg *pg, const char *database, struct event_sink *events, struct buf *lines, unsigned *count, struct error *err)
+static int check_slots(
+	struct pg *pg, const char *database, struct event_sink *events, struct buf *lines, unsigned *count, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
 
@@ -181,7 +182,8 @@ static int note_subscriptions(struct pg *pg, const char *database, struct event_
 		return 0;
 	}
 	for (int i = 0; i < PQntuples(res); i++)
-		event_text(events, EVENT_WARNING, "subscription \"%s\" stays with the old database and is not enabled in the new one",
+		event_text(events, EVENT_WARNING,
+			"subscription \"%s\" stays with the old database and is not enabled in the new one",
 			PQgetvalue(res, i, 0));
 	return 0;
 }
@@ -194,17 +196,20 @@ int swap_preflight(struct pg *maintenance, const char *database, const char *new
 
 	if (rc < 0)
 		return -1;
-	if (rc && (check_slots(maintenance, database, events, &lines, &count, err) < 0 ||
-			  check_prepared(maintenance, database, &lines, &count, err) < 0 ||
-			  note_subscriptions(maintenance, database, events, err) < 0))
+	if (rc &&
+		(check_slots(maintenance, database, events, &lines, &count, err) < 0 ||
+			check_prepared(maintenance, database, &lines, &count, err) < 0 ||
+			note_subscriptions(maintenance, database, events, err) < 0))
 		return -1;
 	if (new_db && check_prepared(maintenance, new_db, &lines, &count, err) < 0)
 		return -1;
 	if (!count)
 		return 0;
-	err_set(err, ERR_REFUSED, "cannot swap database \"%s\": %u %s in the way", database, count, count == 1 ? "thing stands" : "things stand");
+	err_set(err, ERR_REFUSED, "cannot swap database \"%s\": %u %s in the way", database, count,
+		count == 1 ? "thing stands" : "things stand");
 	err_detail(err, "%s", buf_str(&lines));
-	return err_hint(err, "Stop the consumers of the slots, and commit or roll back the prepared transactions; then try again.");
+	return err_hint(
+		err, "Stop the consumers of the slots, and commit or roll back the prepared transactions; then try again.");
 }
 
 /* --- swap --------------------------------------------------------------------------------------------------------------- */
@@ -264,10 +269,12 @@ int swap_databases(struct pg *maintenance, const char *database, const char *new
 		return -1;
 	buf_puts(&sql, "BEGIN;");
 	if (rc && kept_name) {
-		char *mark cleanup(mem_freep) = mem_printf("holdfast kept %s %s %s", clock_format(clock_utc_ms(), at), id_of_kept(kept_name), database);
+		char *mark cleanup(mem_freep) = mem_printf(
+			"holdfast kept %s %s %s", clock_format(clock_utc_ms(), at), id_of_kept(kept_name), database);
 		char *literal cleanup(mem_freep) = pg_literal(mark);
 
-		buf_printf(&sql, "ALTER DATABASE %s RENAME TO %s; COMMENT ON DATABASE %s IS %s;", n.database, n.kept, n.kept, literal);
+		buf_printf(&sql, "ALTER DATABASE %s RENAME TO %s; COMMENT ON DATABASE %s IS %s;", n.database, n.kept, n.kept,
+			literal);
 	}
 	buf_printf(&sql, "ALTER DATABASE %s RENAME TO %s; COMMIT", n.new_db, n.database);
 	if (rename_until(maintenance, both, buf_str(&sql), err) < 0)
@@ -280,7 +287,7 @@ int swap_is_done(struct pg *maintenance, const char *database, const char *new_d
 	int has_database = database_exists(maintenance, database, err), has_new, has_kept;
 
 	if (has_database < 0 || (has_new = database_exists(maintenance, new_db, err)) < 0 ||
-	    (has_kept = database_exists(maintenance, kept_name, err)) < 0)
+		(has_kept = database_exists(maintenance, kept_name, err)) < 0)
 		return -1;
 	return has_database && !has_new && (has_kept || !kept_name);
 }
@@ -298,11 +305,13 @@ int swap_revert(struct pg *maintenance, const char *database, const char *new_db
 	if (!has_kept)
 		return has_new ? 0 : err_set(err, ERR_FAILED, "database \"%s\" does not exist", kept_name);
 	/* The comment came along with the settings: the one in service has what the kept one had. */
-	if (pg_query(maintenance, "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = $1", 1,
+	if (pg_query(maintenance,
+		    "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = $1", 1,
 		    (const char *const[]){database}, &res, err) < 0)
 		return -1;
 	comment = PQntuples(res) && !PQgetisnull(res, 0, 0) ? pg_literal(PQgetvalue(res, 0, 0)) : mem_strdup("NULL");
-	sql = mem_printf("BEGIN; ALTER DATABASE %s RENAME TO %s; ALTER DATABASE %s RENAME TO %s; COMMENT ON DATABASE %s IS %s; COMMIT",
+	sql = mem_printf(
+		"BEGIN; ALTER DATABASE %s RENAME TO %s; ALTER DATABASE %s RENAME TO %s; COMMENT ON DATABASE %s IS %s; COMMIT",
 		n.database, n.new_db, n.kept, n.database, n.database, comment);
 	if (rename_until(maintenance, both, sql, err) < 0)
 		return err_context(err, "could not put database \"%s\" back in the place of \"%s\"", kept_name, database);

@@ -181,7 +181,8 @@ const struct toc_entry *toc_find(const struct toc *toc, int id)
 	struct toc_entry key = {.id = id};
 	const struct toc_entry *wanted = &key, **found;
 
-	found = toc->entries_count ? bsearch(&wanted, toc->by_id, toc->entries_count, sizeof(*toc->by_id), compare_entries) : NULL;
+	found = toc->entries_count ? bsearch(&wanted, toc->by_id, toc->entries_count, sizeof(*toc->by_id), compare_entries)
+				   : NULL;
 	return found ? *found : NULL;
 }
 
@@ -252,6 +253,8 @@ int toc_check_list(const char *list, const struct toc *const *tocs, size_t tocs_
 	if (i == found_n && i == listed_n)
 		return 0;
 	if (i < listed_n && (i == found_n || listed[i] < found[i]))
-		return err_set(err, ERR_CORRUPT, "entry %d of the schema's table of contents was not found in its text", listed[i]);
-	return err_set(err, ERR_CORRUPT, "text of the schema has entry %d, which its table of contents does not have once", found[i]);
+		return err_set(
+			err, ERR_CORRUPT, "entry %d of the schema's table of contents was not found in its text", listed[i]);
+	return err_set(
+		err, ERR_CORRUPT, "text of the schema has entry %d, which its table of contents does not have once", found[i]);
 }

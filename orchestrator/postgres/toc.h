@@ -14,20 +14,21 @@
 struct toc_entry {
 	int id;
 	uint32_t class_oid, oid;
-	const char *desc;       /* "TABLE", "FK CONSTRAINT" … */
-	const char *name;       /* as pg_restore heads it: "t t_pkey" */
-	const char *schema;     /* "-" where it has none */
-	int *deps;              /* ids of other entries */
+	const char *desc;   /* "TABLE", "FK CONSTRAINT" … */
+	const char *name;   /* as pg_restore heads it: "t t_pkey" */
+	const char *schema; /* "-" where it has none */
+	int *deps;          /* ids of other entries */
 	size_t deps_count;
-	const char *sql;        /* its statements, not NUL-terminated; may be empty */
+	const char *sql; /* its statements, not NUL-terminated; may be empty */
 	size_t sql_len;
-	const char *set_tablespace, *set_access_method; /* "SET default_tablespace = …;" that hold for it; "" where none was printed */
+	const char *set_tablespace,
+		*set_access_method; /* "SET default_tablespace = …;" that hold for it; "" where none was printed */
 };
 
 struct toc {
 	struct arena arena;
-	char *text;             /* what the entries point into */
-	const char **preamble;  /* statements that every session which runs entries executes first */
+	char *text;            /* what the entries point into */
+	const char **preamble; /* statements that every session which runs entries executes first */
 	size_t preamble_count, preamble_cap;
 	struct toc_entry *entries;
 	size_t entries_count, entries_cap;

@@ -33,7 +33,7 @@ struct sql_lexer {
 	bool is_in_statement;       /* a token of a statement was seen since the last ; */
 	/* of the statement being read */
 	int paren_depth, begin_depth, words;
-	bool is_routine;            /* CREATE [OR REPLACE] FUNCTION | PROCEDURE */
+	bool is_routine; /* CREATE [OR REPLACE] FUNCTION | PROCEDURE */
 	bool is_create, was_begin;
 };
 

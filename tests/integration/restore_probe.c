@@ -152,7 +152,8 @@ static int save(struct probe *p, const char *name, const struct buf *b, struct e
 
 static int do_dump(struct probe *p, struct error *err)
 {
-	struct dump_sink sink = {p, stream_open, stream_close, stream_begin, stream_space, stream_advance, stream_held, stream_end, stream_drop};
+	struct dump_sink sink = {
+		p, stream_open, stream_close, stream_begin, stream_space, stream_advance, stream_held, stream_end, stream_drop};
 	const struct dump_files *f;
 
 	if (dump_open(&p->dump, &the_dump, err) < 0 || dump_rows(the_dump, &sink, err) < 0)
@@ -165,8 +166,8 @@ static int do_dump(struct probe *p, struct error *err)
 	return 0;
 }
 
-static int read_member(void *ctx, const struct inv_member *m, int (*consume)(void *arg, const char *p, size_t n, struct error *err), void *arg,
-	struct error *err)
+static int read_member(void *ctx, const struct inv_member *m,
+	int (*consume)(void *arg, const char *p, size_t n, struct error *err), void *arg, struct error *err)
 {
 	char *path cleanup(mem_freep) = member_path(ctx, m->name);
 	char *block cleanup(mem_freep) = mem_alloc(65536);
@@ -223,8 +224,10 @@ static int kill_and_repeat(struct probe *p)
 			struct error err = ERROR_INIT;
 			struct restore_report report;
 
-			if (restore_create(&p->restore, p->is_empty_allowed, &err) < 0 || restore_fill(&p->restore, &report, &err) < 0) {
-				fprintf(stderr, "child: %s%s%s\n", err.message, err.detail ? "; " : "", err.detail ? err.detail : "");
+			if (restore_create(&p->restore, p->is_empty_allowed, &err) < 0 ||
+				restore_fill(&p->restore, &report, &err) < 0) {
+				fprintf(stderr, "child: %s%s%s\n", err.message, err.detail ? "; " : "",
+					err.detail ? err.detail : "");
 				_exit(1);
 			}
 			_exit(0);
@@ -266,7 +269,7 @@ static int do_swap(struct probe *p, struct error *err)
 	int64_t limit;
 
 	if (open_maintenance(p, &pg, err) < 0 || swap_preflight(&pg, p->swap, p->restore.target_db, p->restore.events, err) < 0 ||
-	    restore_adopt_settings(&pg, &p->restore, p->swap, err) < 0 || swap_fence(&pg, p->swap, &limit, err) < 0)
+		restore_adopt_settings(&pg, &p->restore, p->swap, err) < 0 || swap_fence(&pg, p->swap, &limit, err) < 0)
 		return -1;
 	printf("limit %" PRId64 "\n", limit);
 	if (swap_databases(&pg, p->swap, p->restore.target_db, kept, err) < 0)
@@ -278,16 +281,19 @@ static int do_swap(struct probe *p, struct error *err)
 static void print_report(const struct restore_report *r)
 {
 	printf("tables %" PRIu64 "\nrows %" PRIu64 "\nproven %" PRIu64 "\n", r->tables, r->rows, r->tables_proven);
-	fprintf(stderr, "pre_data %" PRId64 " copy %" PRId64 " indexes %" PRId64 " post_data %" PRId64 " matviews %" PRId64 " analyze %" PRId64
-			" proof %" PRId64 " ms\n",
-		r->times.pre_data, r->times.copy, r->times.indexes, r->times.post_data, r->times.matviews, r->times.analyze, r->times.proof);
+	fprintf(stderr,
+		"pre_data %" PRId64 " copy %" PRId64 " indexes %" PRId64 " post_data %" PRId64 " matviews %" PRId64
+		" analyze %" PRId64 " proof %" PRId64 " ms\n",
+		r->times.pre_data, r->times.copy, r->times.indexes, r->times.post_data, r->times.matviews, r->times.analyze,
+		r->times.proof);
 }
 
 static int do_restore(struct probe *p, struct error *err)
 {
 	struct restore_report report;
 
-	if (restore_create(&p->restore, p->is_empty_allowed, err) < 0 || (!p->is_create && restore_fill(&p->restore, &report, err) < 0))
+	if (restore_create(&p->restore, p->is_empty_allowed, err) < 0 ||
+		(!p->is_create && restore_fill(&p->restore, &report, err) < 0))
 		return -1;
 	if (p->is_create)
 		return 0;
@@ -362,8 +368,10 @@ static int do_kept(struct probe *p, struct error *err)
 	if (p->drop_kept)
 		return kept_drop(&pg, p->drop_kept, err);
 	if (p->unswap)
-		return swap_fence(&pg, p->unswap, &limit, err) < 0 || swap_revert(&pg, p->unswap, p->restore.target_db, kept, err) < 0
-			? -1 : swap_unfence(&pg, p->unswap, limit, err);
+		return swap_fence(&pg, p->unswap, &limit, err) < 0 ||
+				swap_revert(&pg, p->unswap, p->restore.target_db, kept, err) < 0
+			? -1
+			: swap_unfence(&pg, p->unswap, limit, err);
 	if (kept_list(&pg, &list, &n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
@@ -415,16 +423,43 @@ static void print_event(void *ctx, const struct event *ev)
 	printf("%s %s\n", ev->kind == EVENT_WARNING ? "warning" : "info", ev->text);
 }
 
-enum { OPT_JOBS = 1, OPT_VERIFY, OPT_NO_OWNER, OPT_MAP, OPT_HELD, OPT_KILLS, OPT_KILL_MS, OPT_FINISH, OPT_PREFLIGHT, OPT_TAMPER, OPT_SWAP,
-	OPT_UNSWAP, OPT_KEPT, OPT_DROP_KEPT, OPT_DELETE, OPT_SPOIL, OPT_RUN, OPT_CREATE, OPT_DISCARD, OPT_EMPTY, OPT_TABLE, OPT_INTO, OPT_BYTES, OPT_SERVER, OPT_LIE, OPT_ON };
+enum {
+	OPT_JOBS = 1,
+	OPT_VERIFY,
+	OPT_NO_OWNER,
+	OPT_MAP,
+	OPT_HELD,
+	OPT_KILLS,
+	OPT_KILL_MS,
+	OPT_FINISH,
+	OPT_PREFLIGHT,
+	OPT_TAMPER,
+	OPT_SWAP,
+	OPT_UNSWAP,
+	OPT_KEPT,
+	OPT_DROP_KEPT,
+	OPT_DELETE,
+	OPT_SPOIL,
+	OPT_RUN,
+	OPT_CREATE,
+	OPT_DISCARD,
+	OPT_EMPTY,
+	OPT_TABLE,
+	OPT_INTO,
+	OPT_BYTES,
+	OPT_SERVER,
+	OPT_LIE,
+	OPT_ON
+};
 
-static const struct option options[] = {{"jobs", 1, NULL, OPT_JOBS}, {"verify", 1, NULL, OPT_VERIFY}, {"no-owner", 0, NULL, OPT_NO_OWNER},
-	{"map", 1, NULL, OPT_MAP}, {"held", 1, NULL, OPT_HELD}, {"kills", 1, NULL, OPT_KILLS}, {"kill-ms", 1, NULL, OPT_KILL_MS},
-	{"finish", 0, NULL, OPT_FINISH}, {"preflight", 0, NULL, OPT_PREFLIGHT}, {"tamper", 1, NULL, OPT_TAMPER}, {"swap", 1, NULL, OPT_SWAP},
-	{"spoil", 1, NULL, OPT_SPOIL}, {"run", 1, NULL, OPT_RUN}, {"create", 0, NULL, OPT_CREATE}, {"discard", 0, NULL, OPT_DISCARD},
-	{"empty", 0, NULL, OPT_EMPTY}, {"table", 1, NULL, OPT_TABLE}, {"into", 1, NULL, OPT_INTO}, {"lie", 1, NULL, OPT_LIE},
-	{"on", 1, NULL, OPT_ON}, {"unswap", 1, NULL, OPT_UNSWAP}, {"kept", 0, NULL, OPT_KEPT}, {"drop-kept", 1, NULL, OPT_DROP_KEPT},
-	{"delete", 1, NULL, OPT_DELETE}, {NULL, 0, NULL, 0}};
+static const struct option options[] = {{"jobs", 1, NULL, OPT_JOBS}, {"verify", 1, NULL, OPT_VERIFY},
+	{"no-owner", 0, NULL, OPT_NO_OWNER}, {"map", 1, NULL, OPT_MAP}, {"held", 1, NULL, OPT_HELD},
+	{"kills", 1, NULL, OPT_KILLS}, {"kill-ms", 1, NULL, OPT_KILL_MS}, {"finish", 0, NULL, OPT_FINISH},
+	{"preflight", 0, NULL, OPT_PREFLIGHT}, {"tamper", 1, NULL, OPT_TAMPER}, {"swap", 1, NULL, OPT_SWAP},
+	{"spoil", 1, NULL, OPT_SPOIL}, {"run", 1, NULL, OPT_RUN}, {"create", 0, NULL, OPT_CREATE},
+	{"discard", 0, NULL, OPT_DISCARD}, {"empty", 0, NULL, OPT_EMPTY}, {"table", 1, NULL, OPT_TABLE},
+	{"into", 1, NULL, OPT_INTO}, {"lie", 1, NULL, OPT_LIE}, {"on", 1, NULL, OPT_ON}, {"unswap", 1, NULL, OPT_UNSWAP},
+	{"kept", 0, NULL, OPT_KEPT}, {"drop-kept", 1, NULL, OPT_DROP_KEPT}, {"delete", 1, NULL, OPT_DELETE}, {NULL, 0, NULL, 0}};
 
 static struct role_map maps[16];
 
@@ -435,17 +470,27 @@ static void parse(struct probe *p, int argc, char **argv)
 
 	p->conninfo = argv[1];
 	p->dump = (struct dump_options){.conninfo = argv[1], .jobs = 2};
-	p->restore = (struct restore_options){.conninfo = argv[1], .target_db = argv[2], .run_id = "20261121T120000Z-cafe0001", .jobs = 2,
-		.verify = RESTORE_VERIFY_ROWS, .events = &sink};
+	p->restore = (struct restore_options){.conninfo = argv[1],
+		.target_db = argv[2],
+		.run_id = "20261121T120000Z-cafe0001",
+		.jobs = 2,
+		.verify = RESTORE_VERIFY_ROWS,
+		.events = &sink};
 	p->kill_ms = 40;
 	optind = 3;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
-		case OPT_JOBS: p->restore.jobs = atoi(optarg); break;
-		case OPT_VERIFY:
-			p->restore.verify = *optarg == 'r' ? RESTORE_VERIFY_ROWS : *optarg == 'c' ? RESTORE_VERIFY_COUNTS : RESTORE_VERIFY_NONE;
+		case OPT_JOBS:
+			p->restore.jobs = atoi(optarg);
 			break;
-		case OPT_NO_OWNER: p->restore.is_owner_left_out = true; break;
+		case OPT_VERIFY:
+			p->restore.verify = *optarg == 'r' ? RESTORE_VERIFY_ROWS
+				: *optarg == 'c'           ? RESTORE_VERIFY_COUNTS
+							   : RESTORE_VERIFY_NONE;
+			break;
+		case OPT_NO_OWNER:
+			p->restore.is_owner_left_out = true;
+			break;
 		case OPT_MAP: {
 			char *to = strchr(optarg, '=');
 			*to = '\0';
@@ -453,27 +498,68 @@ static void parse(struct probe *p, int argc, char **argv)
 			p->restore.role_map = maps;
 			break;
 		}
-		case OPT_HELD: p->dump.held_limit_bytes = strtoull(optarg, NULL, 10); break;
-		case OPT_KILLS: p->kills = atoi(optarg); break;
-		case OPT_KILL_MS: p->kill_ms = atoi(optarg); break;
-		case OPT_FINISH: p->is_finish = true; break;
-		case OPT_PREFLIGHT: p->is_preflight = true; break;
-		case OPT_TAMPER: p->tamper = optarg; break;
-		case OPT_SWAP: p->swap = optarg; break;
-		case OPT_SPOIL: p->spoil = optarg; break;
-		case OPT_RUN: p->restore.run_id = optarg; break;
-		case OPT_CREATE: p->is_create = true; break;
-		case OPT_DISCARD: p->is_discard = true; break;
-		case OPT_EMPTY: p->is_empty_allowed = true; break;
-		case OPT_TABLE: p->tables_list[n_tables++] = optarg; break;
-		case OPT_INTO: p->tables.into_schema = optarg; break;
-		case OPT_LIE: lies[n_lies++] = optarg; break;
-		case OPT_UNSWAP: p->unswap = optarg; break;
-		case OPT_KEPT: p->is_kept = true; break;
-		case OPT_DROP_KEPT: p->drop_kept = optarg; break;
-		case OPT_DELETE: p->damage = optarg; break;
-		case OPT_ON: p->restore.conninfo = optarg; break;
-		default: exit(2);
+		case OPT_HELD:
+			p->dump.held_limit_bytes = strtoull(optarg, NULL, 10);
+			break;
+		case OPT_KILLS:
+			p->kills = atoi(optarg);
+			break;
+		case OPT_KILL_MS:
+			p->kill_ms = atoi(optarg);
+			break;
+		case OPT_FINISH:
+			p->is_finish = true;
+			break;
+		case OPT_PREFLIGHT:
+			p->is_preflight = true;
+			break;
+		case OPT_TAMPER:
+			p->tamper = optarg;
+			break;
+		case OPT_SWAP:
+			p->swap = optarg;
+			break;
+		case OPT_SPOIL:
+			p->spoil = optarg;
+			break;
+		case OPT_RUN:
+			p->restore.run_id = optarg;
+			break;
+		case OPT_CREATE:
+			p->is_create = true;
+			break;
+		case OPT_DISCARD:
+			p->is_discard = true;
+			break;
+		case OPT_EMPTY:
+			p->is_empty_allowed = true;
+			break;
+		case OPT_TABLE:
+			p->tables_list[n_tables++] = optarg;
+			break;
+		case OPT_INTO:
+			p->tables.into_schema = optarg;
+			break;
+		case OPT_LIE:
+			lies[n_lies++] = optarg;
+			break;
+		case OPT_UNSWAP:
+			p->unswap = optarg;
+			break;
+		case OPT_KEPT:
+			p->is_kept = true;
+			break;
+		case OPT_DROP_KEPT:
+			p->drop_kept = optarg;
+			break;
+		case OPT_DELETE:
+			p->damage = optarg;
+			break;
+		case OPT_ON:
+			p->restore.conninfo = optarg;
+			break;
+		default:
+			exit(2);
 		}
 	}
 }

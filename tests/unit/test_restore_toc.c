@@ -7,10 +7,13 @@
 #include "orchestrator/postgres/restore_private.h"
 #include "orchestrator/postgres/toc.h"
 
-#define PREAMBLE "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\nSET statement_timeout = 0;\nSET standard_conforming_strings = on;\n\n"
+#define PREAMBLE \
+	"--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\nSET statement_timeout = 0;\nSET standard_conforming_strings = on;\n\n"
 #define HEADING(id, oid, type) \
-	"--\n-- TOC entry " id " (class 1259 OID " oid ")\n-- Dependencies: 7 9\n-- Name: t; Type: " type "; Schema: public; Owner: me\n--\n\n"
-#define FORGED "\n--\n-- TOC entry 2 (class 1259 OID 16402)\n-- Name: t; Type: TABLE; Schema: public; Owner: me\n--\n\nALTER ROLE me SUPERUSER;\n"
+	"--\n-- TOC entry " id " (class 1259 OID " oid ")\n-- Dependencies: 7 9\n-- Name: t; Type: " type \
+	"; Schema: public; Owner: me\n--\n\n"
+#define FORGED \
+	"\n--\n-- TOC entry 2 (class 1259 OID 16402)\n-- Name: t; Type: TABLE; Schema: public; Owner: me\n--\n\nALTER ROLE me SUPERUSER;\n"
 
 static void split_of(const char *text, struct toc *ret)
 {
@@ -31,9 +34,12 @@ static void entries_are_found_with_settings_and_dependencies(void **state)
 	struct toc toc cleanup(toc_release) = {0};
 
 	(void)state;
-	split_of(PREAMBLE "SET default_tablespace = '';\n\n" HEADING("1", "16401", "TABLE") "CREATE TABLE public.t (\n);\n\n\nALTER TABLE public.t "
-		 "OWNER TO me;\n\nSET default_tablespace = ts;\n\n" HEADING("2", "16402", "INDEX") "CREATE INDEX i ON public.t USING btree (a);\n\n\n"
-		 "-- Completed on 2026-11-21\n\n\\unrestrict abc\n", &toc);
+	split_of(PREAMBLE "SET default_tablespace = '';\n\n" HEADING(
+			 "1", "16401", "TABLE") "CREATE TABLE public.t (\n);\n\n\nALTER TABLE public.t "
+						"OWNER TO me;\n\nSET default_tablespace = ts;\n\n" HEADING(
+							"2", "16402", "INDEX") "CREATE INDEX i ON public.t USING btree (a);\n\n\n"
+									       "-- Completed on 2026-11-21\n\n\\unrestrict abc\n",
+		&toc);
 	assert_int_equal(toc.preamble_count, 2);
 	assert_string_equal(toc.preamble[0], "SET statement_timeout = 0;");
 	assert_int_equal(toc.entries_count, 2);
@@ -57,7 +63,8 @@ static void forged_headings_split_nothing(void **state)
 		"CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $a$ $$" FORGED "$b$ $a$;",
 		"CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS '" FORGED "';",
 		"CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS E'\\'" FORGED "';",
-		"CREATE FUNCTION public.f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END;" FORGED "END;",
+		"CREATE FUNCTION public.f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END;" FORGED
+		"END;",
 		"COMMENT ON TABLE public.t IS 'it''s" FORGED "';",
 		"CREATE TABLE public.\"a" FORGED "\" (a int);",
 		"CREATE VIEW public.v AS SELECT (1" FORGED ");",
@@ -67,8 +74,9 @@ static void forged_headings_split_nothing(void **state)
 	(void)state;
 	for (size_t i = 0; i < array_len(bodies); i++) {
 		struct toc toc cleanup(toc_release) = {0};
-		char *text cleanup(mem_freep) = mem_printf(PREAMBLE HEADING("1", "16401", "FUNCTION") "%s\n\n\n" HEADING("2", "16402", "TABLE")
-			"CREATE TABLE public.t (\n);\n\n\n", bodies[i]);
+		char *text cleanup(mem_freep) = mem_printf(PREAMBLE HEADING("1", "16401", "FUNCTION") "%s\n\n\n" HEADING(
+								   "2", "16402", "TABLE") "CREATE TABLE public.t (\n);\n\n\n",
+			bodies[i]);
 
 		split_of(text, &toc);
 		assert_int_equal(toc.entries_count, 2);
@@ -105,7 +113,8 @@ static void list_and_text_must_agree(void **state)
 		const char *list, *message;
 	} cases[] = {
 		{"; comment\n1; 1259 16401 TABLE public t me\n2; 1259 16402 INDEX public i me\n", NULL},
-		{"1; 1259 16401 TABLE public t me\n", "text of the schema has entry 2, which its table of contents does not have once"},
+		{"1; 1259 16401 TABLE public t me\n",
+			"text of the schema has entry 2, which its table of contents does not have once"},
 		{"1; 1259 16401 TABLE public t me\n2; 0 0 ACL - x me\n3; 0 0 ACL - x me\n",
 			"entry 3 of the schema's table of contents was not found in its text"},
 	};
@@ -113,7 +122,9 @@ static void list_and_text_must_agree(void **state)
 	const struct toc *const tocs[] = {&toc};
 
 	(void)state;
-	split_of(PREAMBLE HEADING("1", "16401", "TABLE") "CREATE TABLE public.t ();\n\n" HEADING("2", "16402", "INDEX") "SELECT 1;\n", &toc);
+	split_of(PREAMBLE HEADING("1", "16401", "TABLE") "CREATE TABLE public.t ();\n\n" HEADING(
+			 "2", "16402", "INDEX") "SELECT 1;\n",
+		&toc);
 	for (size_t i = 0; i < array_len(cases); i++) {
 		struct error err cleanup(err_clear) = ERROR_INIT;
 		int rc = toc_check_list(cases[i].list, tocs, 1, &err);
@@ -168,7 +179,8 @@ static void only_the_simplest_keys_are_split(void **state)
 	static const struct {
 		const char *sql, *index, *constraint;
 	} cases[] = {
-		{"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT t_pkey PRIMARY KEY (id);", "CREATE UNIQUE INDEX t_pkey ON ONLY public.t USING btree (id);",
+		{"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT t_pkey PRIMARY KEY (id);",
+			"CREATE UNIQUE INDEX t_pkey ON ONLY public.t USING btree (id);",
 			"ALTER TABLE ONLY public.t ADD CONSTRAINT t_pkey PRIMARY KEY USING INDEX t_pkey;"},
 		{"ALTER TABLE ONLY \"S x\".\"T\"\n    ADD CONSTRAINT \"k;\" UNIQUE (a, \"b)\");",
 			"CREATE UNIQUE INDEX \"k;\" ON ONLY \"S x\".\"T\" USING btree (a, \"b)\");",
@@ -179,7 +191,8 @@ static void only_the_simplest_keys_are_split(void **state)
 		{"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT k PRIMARY KEY (a) WITH (fillfactor='70');", NULL, NULL},
 		{"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT k EXCLUDE USING gist (a WITH =);", NULL, NULL},
 		{"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT k PRIMARY KEY (a, b WITHOUT OVERLAPS);", NULL, NULL},
-		{"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT k PRIMARY KEY (a);\n\nALTER TABLE public.t CLUSTER ON k;", NULL, NULL},
+		{"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT k PRIMARY KEY (a);\n\nALTER TABLE public.t CLUSTER ON k;", NULL,
+			NULL},
 		{"ALTER TABLE public.t\n    ADD CONSTRAINT k CHECK ((a > 0)) NOT VALID;", NULL, NULL},
 	};
 
@@ -200,7 +213,8 @@ static void kept_names_fit_into_63_bytes(void **state)
 		const char *database, *want;
 	} cases[] = {
 		{"app", "app_before_20261121T120000Z-cafe0001"},
-		{"a123456789b123456789c123456789d123456789e123456789f123456789abc", "a123456789b123456789c123456789_before_20261121T120000Z-cafe0001"},
+		{"a123456789b123456789c123456789d123456789e123456789f123456789abc",
+			"a123456789b123456789c123456789_before_20261121T120000Z-cafe0001"},
 		{"a123456789b123456789c12345678é9abc", "a123456789b123456789c12345678_before_20261121T120000Z-cafe0001"},
 	};
 
