@@ -84,7 +84,7 @@ static int settle_one(struct runner *r, const json_t *parameters, const struct r
 		return runner_finish(r, PLAN, &result, err);
 	if (failed.class == ERR_CONFLICT)
 		return err_move(err, &failed);
-	if (rc == 0 && result.error.class != ERR_NONE)
+	if (rc == 0 && result.status != RUN_DONE && result.status != RUN_ROLLED_BACK && result.error.class != ERR_NONE)
 		err_move(&failed, &result.error);
 	note_outcome(r->app, list, s, "abandoned", &failed);
 	return cancel_check(&r->app->cancel, err);

@@ -184,7 +184,12 @@ static int continue_run(struct app *app,
 		return -1;
 	r.options.plan_name = s.plan;
 	r.options.parameters = secrets;
-	if (act(&r.options, id, &result, err) < 0 || runner_finish(&r, s.plan ? s.plan : "", &result, err) < 0)
+	if (act(&r.options, id, &result, err) < 0)
+		return -1;
+	/* To be undone is what was asked for. */
+	if (!is_resumed && result.status == RUN_ROLLED_BACK)
+		result.status = RUN_DONE;
+	if (runner_finish(&r, s.plan ? s.plan : "", &result, err) < 0)
 		return -1;
 	if (app->is_json || app->ui.is_quiet)
 		return 0;

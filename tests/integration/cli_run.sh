@@ -173,6 +173,34 @@ t_match "$t_err" 'earlier backup run "[^"]+" \(crashed\): abandoned'
 t_exit 0 "$HOLDFAST" runs --output json
 t_nomatch "$t_out" '"state": "crashed"'
 
+t_begin unfinished_restore_has_to_be_settled_first
+HOLDFAST_CRASH_AT=journal:9 t_run "$HOLDFAST" restore latest -d app -r "$repository" --yes
+t_is "$t_status" 137 'killed'
+run=$("$HOLDFAST" runs | awk 'NR == 2 { print $1 }')
+t_exit 10 "$HOLDFAST" restore latest -d app -r "$repository" --yes
+t_match "$t_err" "an earlier restore of stack \"app\" did not finish: run \"$run\" \(crashed\)"
+t_match "$t_err" "hint:   \"holdfast resume $run\" continues it; \"holdfast abandon $run\" removes what it made"
+t_exit 0 "$HOLDFAST" -q backup -d app -r "$repository"
+t_exit 0 "$HOLDFAST" abandon "$run"
+t_match "$t_out" "^run $run \(restore of stack app\): abandoned$"
+t_is "$(psql -XAtqd postgres -c "SELECT count(*) FROM pg_database WHERE datname LIKE 'app_new%'")" 0 'its database is gone'
+t_exit 0 "$HOLDFAST" restore latest -d app -r "$repository" --dry-run
+
+t_begin backup_resumes_an_earlier_one_whose_rows_are_all_copied
+is_dumped=''
+for record in 6 7 8 9; do
+	HOLDFAST_CRASH_AT=journal:$record t_run "$HOLDFAST" backup -d app -r "$repository" --on-interrupted abandon
+	run=$("$HOLDFAST" runs | awk 'NR == 2 { print $1 }')
+	t_run "$HOLDFAST" status "$run" --output json
+	is_dumped=$(json '{run,steps,1,state}')
+	[ "$is_dumped" != 'done' ] || break
+done
+t_is "$is_dumped" 'done' 'killed behind the dump'
+sets=$("$HOLDFAST" list -r "$repository" | wc -l)
+t_exit 0 "$HOLDFAST" backup -d app -r "$repository"
+t_match "$t_err" "earlier backup run \"$run\" \(crashed\): resumed"
+t_is "$("$HOLDFAST" list -r "$repository" | wc -l)" $((sets + 2)) 'its set, and the one of today'
+
 t_begin second_signal_ends_at_once
 hold_table
 "$HOLDFAST" verify latest -r "$repository" >/dev/null 2>&1
