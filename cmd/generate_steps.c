@@ -57,11 +57,13 @@ static void put_kind(struct buf *out, const struct step_kind *k)
 
 void steps_page(struct buf *out)
 {
-	buf_puts(out, "<!-- Written by \"holdfast generate steps\". -->\n# Step kinds\n\n"
-		      "What plans are made of. How a plan is written: [plans.md](plans.md).\n");
+	buf_puts(out,
+		"<!-- Written by \"holdfast generate steps\". -->\n# Step kinds\n\n"
+		"What plans are made of. How a plan is written: [plans.md](plans.md).\n");
 	for (size_t i = 0; step_kinds[i]; i++)
 		put_kind(out, step_kinds[i]);
-	buf_puts(out, "\n# Built-in plans\n\n`holdfast plan show NAME` prints one; a changed copy is run with `holdfast run FILE`.\n");
+	buf_puts(out,
+		"\n# Built-in plans\n\n`holdfast plan show NAME` prints one; a changed copy is run with `holdfast run FILE`.\n");
 	for (size_t i = 0; i < embedded_plans_count; i++)
 		buf_printf(out, "\n## %s\n\n```yaml\n%s```\n", embedded_plans[i].name, embedded_plans[i].text);
 }

@@ -61,6 +61,7 @@ static int call(struct run *run, const struct plan_step *step, enum step_verb ve
 		[VERB_PROBE] = step->kind->probe,
 		[VERB_RUN] = step->kind->run,
 		[VERB_UNDO] = step->kind->undo,
+		[VERB_UNFENCE] = step->kind->unfence,
 	};
 	int rc;
 

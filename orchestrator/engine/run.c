@@ -82,13 +82,13 @@ void run_emit(struct run *run, struct event ev, const struct plan_step *step)
 
 /* --- life --- */
 
-static void run_init(struct run *run, const struct run_options *o)
+void run_init(struct run *run, const struct run_options *o)
 {
 	*run = (struct run){.o = o, .journal = JOURNAL_INIT, .lock = RUN_LOCK_INIT, .started_mono_ms = clock_mono_ms()};
 	pthread_mutex_init(&run->mutex, NULL);
 }
 
-static void run_release(struct run *run)
+void run_release(struct run *run)
 {
 	if (run->is_guard_held && run->o->guard->release)
 		run->o->guard->release(run->o->guard->ctx);
@@ -245,7 +245,10 @@ int run_start(const struct run_options *options, struct run_result *ret, struct 
 	ret->run_id = mem_strdup(run.run_id);
 	if (options->is_dry_run)
 		return run_dry(&run, ret, err);
-	if (take_lock(&run, options->stack, err) < 0 || take_guard(&run, err) < 0 || create_files(&run, err) < 0)
+	if (take_lock(&run, options->stack, err) < 0 || take_guard(&run, err) < 0)
+		return -1;
+	run_lift_fences(&run);
+	if (create_files(&run, err) < 0)
 		return -1;
 	run_emit(&run, (struct event){.kind = EVENT_RUN_STARTED, .text = run.plan.about}, NULL);
 	run_forward(&run, ret);
@@ -256,7 +259,7 @@ int run_start(const struct run_options *options, struct run_result *ret, struct 
 /* --- resuming --- */
 
 /* The plan that was started is the plan that goes on. */
-static int load_own_plan(struct run *run, struct buf *text, struct error *err)
+int run_load_plan(struct run *run, struct buf *text, struct error *err)
 {
 	char *path cleanup(mem_freep) = io_path_join(run->dir, "plan.yaml");
 	uint8_t sum[SHA256_BYTES];
@@ -308,7 +311,7 @@ static int prepare_resume(struct run *run, const char *run_id, struct buf *text,
 	if (rc <= 0)
 		return -1;
 	stack = mem_strdup(run->state.stack);
-	if (take_lock(run, stack, err) < 0 || open_journal(run, err) < 0 || load_own_plan(run, text, err) < 0 ||
+	if (take_lock(run, stack, err) < 0 || open_journal(run, err) < 0 || run_load_plan(run, text, err) < 0 ||
 		secrets_merge(run, &given, err) < 0 || plan_parameters(&run->plan, given, &run->params, err) < 0 ||
 		check_steps(run, err) < 0)
 		return -1;

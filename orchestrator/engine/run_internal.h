@@ -6,6 +6,7 @@
 #define ENGINE_RUN_INTERNAL_H
 
 #include <pthread.h>
+#include "base/buf.h"
 #include "orchestrator/engine/journal.h"
 #include "orchestrator/engine/lock.h"
 #include "orchestrator/engine/plan.h"
@@ -37,9 +38,15 @@ void error_to_json(const struct error *err, json_t *record);
 void error_from_json(const json_t *record, struct error *err);
 void run_emit(struct run *run, struct event ev, const struct plan_step *step);
 
+/* For cleanup too; what was set up by run_init(). */
+void run_init(struct run *run, const struct run_options *o);
+void run_release(struct run *run);
+/* The plan the run was started with, from its directory; checked against the journal's checksum.   keeps it alive. */
+int run_load_plan(struct run *run, struct buf *text, struct error *err) must_check;
+
 /* --- attempt.c --- */
 
-enum step_verb { VERB_PROBE, VERB_RUN, VERB_UNDO };
+enum step_verb { VERB_PROBE, VERB_RUN, VERB_UNDO, VERB_UNFENCE };
 
 /*
  * Calls one function of the step's kind, watched.  Returns what it returned; ${ret_outputs} (may be NULL): a new reference.
@@ -67,6 +74,11 @@ void run_backward(struct run *run, struct run_result *ret, struct error *why);
 /* --- dry.c --- */
 
 int run_dry(struct run *run, struct run_result *ret, struct error *err) must_check;
+
+/* --- fences.c --- */
+
+/* Takes down what killed runs of the stack left up.  What cannot be is told as a warning. */
+void run_lift_fences(struct run *run);
 
 /* --- secrets.c --- */
 

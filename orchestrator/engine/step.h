@@ -72,6 +72,9 @@ struct step_kind {
 	int (*probe)(struct step_context *ctx, struct error *err);
 	int (*run)(struct step_context *ctx, struct error *err);
 	int (*undo)(struct step_context *ctx, struct error *err); /* NULL: nothing to undo */
+	/* Takes down what run() puts up to keep others out.  Called by the next start of any run of the stack when the run of this
+	 * step was killed or failed; works from ctx->checkpoint, writes none, may be repeated.  NULL: nothing is put up. */
+	int (*unfence)(struct step_context *ctx, struct error *err);
 };
 
 /* The registry: a NULL-terminated table of kinds.  NULL when there is none of that name. */

@@ -45,7 +45,8 @@ static int probe(struct step_context *ctx, struct error *err)
 	if (found <= 0)
 		return found;
 	if (memcmp(stored.archive_sha256, m.archive_sha256, sizeof(m.archive_sha256)) != 0)
-		return err_set(err, ERR_CONFLICT, "backup set \"%s\" in repository \"%s\" is not this run's", m.backup_id, r->name);
+		return err_set(
+			err, ERR_CONFLICT, "backup set \"%s\" in repository \"%s\" is not this run's", m.backup_id, r->name);
 	step_output_str(ctx, "backup_id", m.backup_id);
 	return 1;
 }

@@ -164,9 +164,12 @@ static int add_files(struct joint *j, const struct dump_files *f, const struct i
 		const char *name;
 		const struct buf *text;
 	} files[] = {
-		{"globals.sql", &f->globals_sql},     {"pre-data.sql", &f->pre_data_sql},
-		{"post-data.sql", &f->post_data_sql}, {"sequences.sql", &f->sequences_sql},
-		{"schema.dump", &f->schema_dump},     {"large-objects.sql", &f->large_objects_sql},
+		{"globals.sql", &f->globals_sql},
+		{"pre-data.sql", &f->pre_data_sql},
+		{"post-data.sql", &f->post_data_sql},
+		{"sequences.sql", &f->sequences_sql},
+		{"schema.dump", &f->schema_dump},
+		{"large-objects.sql", &f->large_objects_sql},
 	};
 	cleanup(buf_release) struct buf script = {0};
 
@@ -290,7 +293,8 @@ static int write_archive(struct step_context *ctx, struct dump *d, struct joint 
 	cleanup(buf_release) struct buf readme = {0};
 
 	j->inventory = dump_inventory(d);
-	if (dump_readme(j->inventory, m->backup_id, &readme, err) < 0 || add_member(j, "README", readme.data, readme.len, err) < 0)
+	if (dump_readme(j->inventory, m->backup_id, &readme, err) < 0 ||
+		add_member(j, "README", readme.data, readme.len, err) < 0)
 		return -1;
 	if (dump_rows(d, &sink, err) < 0)
 		return -1;
@@ -318,11 +322,11 @@ static int dump_into(struct step_context *ctx, struct repository *r, struct mani
 	if (dump_open(&o, &d, err) < 0)
 		return -1;
 	rc = archive_writer_open(&(struct archive_writer_options){.driver = r->driver,
-								  .key = key,
-								  .tag = ctx->run_id,
-								  .level = (int)step_int(ctx, "compress"),
-								  .mtime_ms = m->started_at_ms},
-				 &j.writer, err);
+					 .key = key,
+					 .tag = ctx->run_id,
+					 .level = (int)step_int(ctx, "compress"),
+					 .mtime_ms = m->started_at_ms},
+		&j.writer, err);
 	if (rc == 0)
 		rc = write_archive(ctx, d, &j, m, err);
 	archive_writer_abort(j.writer);

@@ -82,7 +82,7 @@ static int run(struct step_context *ctx, struct error *err)
 	atomic_store(&ctx->progress->phase, "verify");
 	atomic_store(&ctx->progress->bytes_total, level == VERIFY_QUICK ? 0 : m.archive_bytes);
 	if (backup_set_verify(r, m.stack, &m, level, (int)step_int(ctx, "jobs"), &step_verify_digest, ctx->cancel, ctx->progress,
-			      &report, err) < 0)
+		    &report, err) < 0)
 		return -1;
 	step_output_str(ctx, "level", step_str(ctx, "level"));
 	step_output_int(ctx, "stored_bytes", (int64_t)report.stored_bytes);

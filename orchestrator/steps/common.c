@@ -47,8 +47,8 @@ void step_dump_options(const struct step_context *ctx, struct arena *arena, stru
 	};
 }
 
-static int read_member(void *ctx, const struct inv_member *m, int (*consume)(void *arg, const char *p, size_t n, struct error *err),
-		       void *arg, struct error *err)
+static int read_member(void *ctx, const struct inv_member *m,
+	int (*consume)(void *arg, const char *p, size_t n, struct error *err), void *arg, struct error *err)
 {
 	return archive_read_member(ctx, m, consume, arg, err);
 }
@@ -63,7 +63,8 @@ static const struct role_map *role_map_of(const struct step_context *ctx, struct
 	if (!map || json_object_size(map) == 0)
 		return NULL;
 	out = arena_alloc(arena, (json_object_size(map) + 1) * sizeof(*out));
-	json_object_foreach (map, key, value) {
+	json_object_foreach(map, key, value)
+	{
 		out[i].from = arena_strdup(arena, key);
 		out[i].to = arena_strdup(arena, json_string_value(value));
 		i++;
@@ -103,10 +104,10 @@ int restore_job_open(struct step_context *ctx, struct restore_job *ret, struct e
 		return -1;
 	if (found == 0)
 		return err_set(err, ERR_CONFIG, "no backup set \"%s\" of stack \"%s\" in repository \"%s\"", id, stack,
-			       ret->repository->name);
+			ret->repository->name);
 	ret->archive_key = repository_archive_key(stack, id);
 	if (archive_reader_open(ret->repository->driver, ret->archive_key, ret->manifest.inventory.members,
-				ret->manifest.inventory.members_count, &ret->reader, err) < 0)
+		    ret->manifest.inventory.members_count, &ret->reader, err) < 0)
 		return -1;
 	ret->source = (struct restore_source){.ctx = ret->reader, .read = read_member};
 	ret->options = (struct restore_options){
@@ -145,7 +146,10 @@ int step_open_maintenance(struct step_context *ctx, const char *conninfo, struct
 
 	for (size_t i = 0; i < array_len(databases) && rc < 0; i++) {
 		struct pg_options o = {
-			.conninfo = conninfo, .database = databases[i], .what = "maintenance", .cancel = ctx->cancel,
+			.conninfo = conninfo,
+			.database = databases[i],
+			.what = "maintenance",
+			.cancel = ctx->cancel,
 		};
 
 		rc = pg_open(&o, ret, err);

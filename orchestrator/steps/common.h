@@ -9,28 +9,34 @@
 #include "orchestrator/steps/steps.h"
 
 /* The parameters of a dump, shared by backup.preflight and backup.dump (which adds its own). */
-#define DUMP_PARAMS                                                                                                          \
-	{"database", PARAM_CONNINFO, .is_required = true, .about = "the database to back up"},                               \
-	{"jobs", PARAM_INT, .default_text = "2", .about = "connections that copy rows"},                                     \
-	{"lock_wait", PARAM_DURATION, .default_text = "60s", .about = "how long to wait for a lock that others hold"},       \
-	{"no_unlogged", PARAM_BOOL, .default_text = "false", .about = "leave the rows of unlogged tables out"},              \
-	{"schemas", PARAM_LIST, .about = "only these schemas"},                                                              \
-	{"exclude_schemas", PARAM_LIST, .about = "not these schemas"},                                                       \
-	{"tables", PARAM_LIST, .about = "only these tables"},                                                                \
-	{"exclude_tables", PARAM_LIST, .about = "not these tables"},                                                         \
-	{"pg_bindir", PARAM_STRING, .about = "directory of pg_dump and pg_restore; default: the newest installed that fits"}
+#define DUMP_PARAMS \
+	{"database", PARAM_CONNINFO, .is_required = true, .about = "the database to back up"}, \
+		{"jobs", PARAM_INT, .default_text = "2", .about = "connections that copy rows"}, \
+		{"lock_wait", PARAM_DURATION, .default_text = "60s", .about = "how long to wait for a lock that others hold"}, \
+		{"no_unlogged", PARAM_BOOL, .default_text = "false", .about = "leave the rows of unlogged tables out"}, \
+		{"schemas", PARAM_LIST, .about = "only these schemas"}, \
+		{"exclude_schemas", PARAM_LIST, .about = "not these schemas"}, \
+		{"tables", PARAM_LIST, .about = "only these tables"}, \
+		{"exclude_tables", PARAM_LIST, .about = "not these tables"}, \
+	{ \
+		"pg_bindir", PARAM_STRING, \
+			.about = "directory of pg_dump and pg_restore; default: the newest installed that fits" \
+	}
 
 /* The place of a set. */
-#define SET_PARAMS                                                                                                           \
-	{"stack", PARAM_STRING, .is_required = true, .about = "name of the stack"},                                          \
-	{"repository", PARAM_STRING, .is_required = true, .about = "name or URL of the repository"}
+#define SET_PARAMS \
+	{"stack", PARAM_STRING, .is_required = true, .about = "name of the stack"}, \
+	{ \
+		"repository", PARAM_STRING, .is_required = true, .about = "name or URL of the repository" \
+	}
 
 /* The set that a restore reads, and where it goes. */
-#define RESTORE_PARAMS                                                                                                       \
-	SET_PARAMS, {"backup", PARAM_STRING, .is_required = true, .about = "id of the backup set"},                          \
-		{"database", PARAM_CONNINFO, .is_required = true, .about = "the database in service; its role may create databases"}, \
-	{                                                                                                                    \
-		"target_db", PARAM_STRING, .is_required = true, .about = "the new database"                                  \
+#define RESTORE_PARAMS \
+	SET_PARAMS, {"backup", PARAM_STRING, .is_required = true, .about = "id of the backup set"}, \
+		{"database", PARAM_CONNINFO, .is_required = true, \
+			.about = "the database in service; its role may create databases"}, \
+	{ \
+		"target_db", PARAM_STRING, .is_required = true, .about = "the new database" \
 	}
 
 /* An array of strings as a NULL-terminated list in ${arena}; NULL when the parameter is absent. */
@@ -64,6 +70,7 @@ int step_open_maintenance(struct step_context *ctx, const char *conninfo, struct
 int run_manifest_load(const struct step_context *ctx, struct buf *ret_text, struct manifest *ret, struct error *err) must_check;
 
 extern const struct step_kind step_backup_preflight, step_backup_dump, step_backup_verify, step_backup_commit, step_backup_select,
-	step_restore_preflight, step_restore_create, step_restore_fill, step_restore_settings, step_restore_tables, step_postgres_swap;
+	step_restore_preflight, step_restore_create, step_restore_fill, step_restore_settings, step_restore_tables,
+	step_postgres_swap;
 
 #endif

@@ -75,10 +75,11 @@ static int unfence_keeping(struct pg *pg, const char *database, int64_t limit, s
 	struct error second = ERROR_INIT;
 
 	if (swap_unfence(pg, database, limit, &second) < 0) {
-		err_detail(err, "The connection limit of database \"%s\" could not be put back to %lld: %s", database, (long long)limit,
-			   second.message);
-		err_hint(err, "Run \"holdfast resume\" when the server answers, or ALTER DATABASE … CONNECTION LIMIT %lld by hand.",
-			 (long long)limit);
+		err_detail(err, "The connection limit of database \"%s\" could not be put back to %lld: %s", database,
+			(long long)limit, second.message);
+		err_hint(err,
+			"Run \"holdfast resume\" when the server answers, or ALTER DATABASE … CONNECTION LIMIT %lld by hand.",
+			(long long)limit);
 	}
 	err_clear(&second);
 	return -1;
@@ -165,7 +166,7 @@ static int undo_on(struct step_context *ctx, struct pg *pg, const struct names *
 		return -1;
 	if (is_done) {
 		if (swap_fence(pg, n->database, &ignored, err) < 0 ||
-		    swap_databases(pg, n->database, n->kept, n->new_db, err) < 0)
+			swap_databases(pg, n->database, n->kept, n->new_db, err) < 0)
 			return -1;
 		if (swap_unfence(pg, n->new_db, ignored, err) < 0)
 			return -1;
@@ -185,6 +186,23 @@ static int undo(struct step_context *ctx, struct error *err)
 	return rc;
 }
 
+/* The fence alone: by the noted limit, from whichever of the two names the old database has now. */
+static int unfence(struct step_context *ctx, struct error *err)
+{
+	const json_t *noted = json_object_get(ctx->checkpoint, "connection_limit");
+	cleanup(pg_close) struct pg pg = {0};
+	struct names n = {0};
+	int rc, is_done;
+
+	if (!noted)
+		return 0;
+	rc = open_server(ctx, &n, &pg, err);
+	is_done = rc < 0 ? -1 : swap_is_done(&pg, n.database, n.new_db, n.kept, err);
+	rc = is_done < 0 ? -1 : swap_unfence(&pg, is_done ? n.kept : n.database, json_integer_value(noted), err);
+	free(n.database);
+	return rc;
+}
+
 const struct step_kind step_postgres_swap = {
 	.name = "postgres.swap",
 	.about = "put the proven database in the place of the one in service",
@@ -194,4 +212,5 @@ const struct step_kind step_postgres_swap = {
 	.outputs = outputs,
 	.run = run,
 	.undo = undo,
+	.unfence = unfence,
 };

@@ -1,7 +1,16 @@
 #include "orchestrator/steps/common.h"
 
 const struct step_kind *const step_kinds[] = {
-	&step_backup_preflight,  &step_backup_dump,    &step_backup_verify, &step_backup_commit,
-	&step_backup_select,     &step_restore_preflight, &step_restore_create, &step_restore_fill,
-	&step_restore_settings,  &step_restore_tables, &step_postgres_swap, NULL,
+	&step_backup_preflight,
+	&step_backup_dump,
+	&step_backup_verify,
+	&step_backup_commit,
+	&step_backup_select,
+	&step_restore_preflight,
+	&step_restore_create,
+	&step_restore_fill,
+	&step_restore_settings,
+	&step_restore_tables,
+	&step_postgres_swap,
+	NULL,
 };

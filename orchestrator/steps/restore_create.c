@@ -2,7 +2,8 @@
 
 static const struct param_spec params[] = {
 	RESTORE_PARAMS,
-	{"is_new", PARAM_BOOL, .default_text = "true", .about = "whether the name was made for this run; else an empty database may exist"},
+	{"is_new", PARAM_BOOL, .default_text = "true",
+		.about = "whether the name was made for this run; else an empty database may exist"},
 	{0},
 };
 

@@ -32,8 +32,8 @@ static int run(struct step_context *ctx, struct error *err)
 
 	if (restore_job_open(ctx, &job, err) < 0)
 		return -1;
-	if (backup_set_verify(job.repository, step_str(ctx, "stack"), &job.manifest, VERIFY_QUICK, 1, &step_verify_digest, ctx->cancel,
-			      ctx->progress, &report, err) < 0)
+	if (backup_set_verify(job.repository, step_str(ctx, "stack"), &job.manifest, VERIFY_QUICK, 1, &step_verify_digest,
+		    ctx->cancel, ctx->progress, &report, err) < 0)
 		return -1;
 	if (restore_preflight(&job.options, err) < 0)
 		return -1;

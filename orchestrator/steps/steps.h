@@ -11,8 +11,8 @@
  * configuration behind the names. */
 struct step_host {
 	/* Opens the repository of that name or URL, made when it is missing and ${is_created}.  The caller of this closes it. */
-	int (*open_repository)(struct step_host *host, const char *name_or_url, bool is_created, struct repository **ret,
-			       struct error *err);
+	int (*open_repository)(
+		struct step_host *host, const char *name_or_url, bool is_created, struct repository **ret, struct error *err);
 	void *config; /* of whoever implements it */
 };
 

@@ -113,6 +113,18 @@ was=$(databases)
 t_exit 3 hf restore latest --database "$database" --repository "$repository" --yes
 t_is "$(state_of app | cmp - <(printf '%s\n' "$before"))" '' 'the database in service is untouched'
 cp "$T_TMP/good" "$archive"
-t_exit 0 hf abandon --database "$database"
+t_exit 0 hf abandon "$(basename "$(ls -d "$T_TMP"/state/runs/*restore* | tail -n 1)")"
 t_is "$(databases)" "$was" 'abandon removes what the failed restore made'
 t_exit 0 hf verify latest --stack app --repository "$repository"
+
+t_begin a_fence_that_a_kill_left_up_is_lifted_by_the_next_start
+journal=$(grep -l '"status": *"done"' "$T_TMP"/state/runs/*-restore-*/journal | head -n 1)
+record=$(grep -n '"type": *"step.checkpoint"' "$journal" | head -n 1 | cut -d: -f1)
+t_isnt "$record" '' 'the old connection limit is journaled'
+HOLDFAST_CRASH_AT="journal:$record" t_exit 137 hf restore latest --database "$database" --repository "$repository" --yes
+pg_sql 'ALTER DATABASE app CONNECTION LIMIT 0' # what the killed run would have done next
+t_exit 0 hf backup --database "$database" --repository "$repository"
+t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname = 'app'")" 50 'clients can come in again'
+t_exit 0 hf resume --stack app
+t_is "$(diff <(printf '%s\n' "$before") <(state_of app))" '' 'the killed restore still comes to its end'
+t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname LIKE 'app%'")" $'50\n50' 'and leaves no fence'
