@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SIZES_BATCH 1000
+
 void catalog_release(struct catalog *c)
 {
 	free(c->list);
@@ -27,8 +29,7 @@ struct relation *catalog_find(const struct catalog *c, uint32_t oid)
 /* Temporary relations are other sessions' own; what lies in the system's schemas is no user's. */
 static const char relations_sql[] =
 	"SELECT c.oid, n.oid, n.nspname, c.relname, c.relkind, c.relpersistence, COALESCE(am.amname = 'heap', false), c.relispopulated,"
-	" e.extname, COALESCE(pg_catalog.pg_relation_size(c.oid), 0),"
-	" CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE COALESCE(pg_catalog.pg_relation_size(c.reltoastrelid), 0) END, s.refobjid"
+	" e.extname, s.refobjid"
 	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 	" LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam"
 	" LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0"
@@ -55,10 +56,8 @@ static void add_relation(struct catalog *c, const PGresult *res, int row)
 		.is_heap = PQgetvalue(res, row, 6)[0] == 't',
 		.is_populated = PQgetvalue(res, row, 7)[0] == 't',
 		.extension = result_text(&c->arena, res, row, 8),
-		.main_bytes = strtoull(PQgetvalue(res, row, 9), NULL, 10),
-		.toast_bytes = strtoull(PQgetvalue(res, row, 10), NULL, 10),
-		.is_owned_by_table = !PQgetisnull(res, row, 11),
-		.owner_table = (uint32_t)strtoul(PQgetvalue(res, row, 11), NULL, 10),
+		.is_owned_by_table = !PQgetisnull(res, row, 9),
+		.owner_table = (uint32_t)strtoul(PQgetvalue(res, row, 9), NULL, 10),
 	};
 }
 
@@ -94,6 +93,47 @@ static int read_configs(struct pg *pg, struct catalog *c, struct error *err)
 			continue;
 		r->is_config = true;
 		r->condition = result_text(&c->arena, res, i, 1);
+	}
+	return 0;
+}
+
+static const char sizes_sql[] =
+	"SELECT oid, COALESCE(pg_catalog.pg_relation_size(oid), 0), CASE WHEN reltoastrelid = 0 THEN 0"
+	" ELSE COALESCE(pg_catalog.pg_relation_size(reltoastrelid), 0) END FROM pg_catalog.pg_class WHERE oid IN (";
+
+static int take_sizes(struct pg *pg, const char *sql, struct catalog *c, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_exec(pg, sql, &res, err) < 0)
+		return -1;
+	for (int i = 0; i < PQntuples(res); i++) {
+		struct relation *r = catalog_find(c, (uint32_t)strtoul(PQgetvalue(res, i, 0), NULL, 10));
+
+		if (!r)
+			continue;
+		r->main_bytes = strtoull(PQgetvalue(res, i, 1), NULL, 10);
+		r->toast_bytes = strtoull(PQgetvalue(res, i, 2), NULL, 10);
+	}
+	return 0;
+}
+
+/* Asking for the size of a relation waits for whoever has it locked: so this is asked of locked tables only. */
+int catalog_read_sizes(struct pg *pg, struct catalog *c, struct error *err)
+{
+	struct buf sql cleanup(buf_release) = {0};
+	size_t n = 0;
+
+	for (size_t i = 0; i <= c->count; i++) {
+		if (i < c->count && relation_has_rows(&c->list[i]))
+			buf_printf(&sql, "%s%u", n++ ? ", " : sizes_sql, c->list[i].oid);
+		if (n == 0 || (n < SIZES_BATCH && i < c->count))
+			continue;
+		buf_putc(&sql, ')');
+		if (take_sizes(pg, buf_str(&sql), c, err) < 0)
+			return err_context(err, "could not read the sizes of tables");
+		buf_release(&sql);
+		n = 0;
 	}
 	return 0;
 }

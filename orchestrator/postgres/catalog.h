@@ -20,10 +20,10 @@ struct relation {
 	bool is_config;         /* an extension's configuration table or sequence */
 	bool is_owned_by_table; /* a sequence of a serial or identity column */
 	uint32_t owner_table;
-	const char *extension; /* it belongs to, or NULL */
-	const char *condition; /* of a configuration table, or NULL */
-	uint64_t main_bytes, toast_bytes;
-	const char *left_out_why; /* NULL: its rows (or value) are wanted */
+	const char *extension;            /* it belongs to, or NULL */
+	const char *condition;            /* of a configuration table, or NULL */
+	uint64_t main_bytes, toast_bytes; /* by catalog_read_sizes() */
+	const char *left_out_why;         /* NULL: its rows (or value) are wanted */
 };
 
 struct catalog {
@@ -36,6 +36,7 @@ struct catalog {
 
 void catalog_release(struct catalog *c);
 int catalog_read(struct pg *pg, const struct dump_options *o, struct catalog *ret, struct error *err) must_check;
+int catalog_read_sizes(struct pg *pg, struct catalog *c, struct error *err) must_check; /* of tables that are locked */
 struct relation *catalog_find(const struct catalog *c, uint32_t oid);
 static inline bool relation_has_rows(const struct relation *r)
 {

@@ -19,7 +19,8 @@ static int find_tools(struct dump *d, struct error *err)
 
 static int fill(struct dump *d, struct error *err)
 {
-	if (catalog_fill_inventory(&d->leader, &d->catalog, &d->inv, err) < 0 ||
+	if (catalog_read_sizes(&d->leader, &d->catalog, err) < 0 ||
+		catalog_fill_inventory(&d->leader, &d->catalog, &d->inv, err) < 0 ||
 		catalog_fill_objects(&d->leader, &d->catalog, &d->inv, err) < 0 ||
 		dump_pieces_make(&d->leader, d, &d->pieces, err) < 0)
 		return -1;
