@@ -46,6 +46,9 @@ struct restore_options {
  * All problems are in one ERR_REFUSED: message counts them, detail lists one a line. */
 int restore_preflight(const struct restore_options *o, struct error *err) must_check;
 
+/* Whether restore_create() could do its work, told beforehand: ERR_REFUSED for a name that is taken. */
+int restore_check_target(const struct restore_options *o, bool is_empty_allowed, struct error *err) must_check;
+
 /* Makes ${target_db} from template0 with the inventory's encoding and locale, and marks it as ours (comment "holdfast restore
  * <run_id>").  An existing one with our mark is kept (or made anew when it was not ready for rows yet); another one that is empty is
  * used only if ${is_empty_allowed}; else ERR_REFUSED. */

@@ -102,7 +102,8 @@ static int is_empty(struct pg *pg, struct error *err)
 	return rc < 0 ? -1 : strcmp(count, "0") == 0;
 }
 
-static int adopt_existing(const struct restore_options *o, bool is_empty_allowed, struct error *err)
+/* Looks whether a database of that name may be filled, and makes it ready for that unless . */
+static int adopt_existing(const struct restore_options *o, bool is_empty_allowed, bool is_trial, struct error *err)
 {
 	struct pg pg cleanup(pg_close) = {0};
 	char *run_id cleanup(mem_freep) = NULL, *encoding cleanup(mem_freep) = NULL;
@@ -129,7 +130,7 @@ static int adopt_existing(const struct restore_options *o, bool is_empty_allowed
 	if (strcmp(encoding, o->inventory->encoding) != 0)
 		return err_set(err, ERR_REFUSED, "database \"%s\" has encoding \"%s\", the backup has \"%s\"", o->target_db,
 			encoding, o->inventory->encoding);
-	return done_prepare(&pg, o->run_id, false, err);
+	return is_trial ? 0 : done_prepare(&pg, o->run_id, false, err);
 }
 
 /* --- making it ---------------------------------------------------------------------------------------------------------- */
@@ -217,6 +218,25 @@ static int make(struct pg *pg, const struct restore_options *o, const char *mark
 	return pg_execf(pg, err, "ALTER DATABASE %s RENAME TO %s", stage_ident, target_ident);
 }
 
+static int refuse_other_run(const struct restore_options *o, struct error *err)
+{
+	err_set(err, ERR_REFUSED, "database \"%s\" belongs to another restore", o->target_db);
+	return err_hint(err, "Look at \"holdfast runs\"; resume or abandon the run that made it.");
+}
+
+int restore_check_target(const struct restore_options *o, bool is_empty_allowed, struct error *err)
+{
+	char *mark cleanup(mem_freep) = mark_of(o);
+	struct pg maintenance cleanup(pg_close) = {0};
+	enum found found;
+
+	if (restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
+		return err_context(err, "could not look for database \"%s\"", o->target_db);
+	if (found == FOUND_OTHER_RUN)
+		return refuse_other_run(o, err);
+	return found == FOUND_UNMARKED ? adopt_existing(o, is_empty_allowed, true, err) : 0;
+}
+
 int restore_create(const struct restore_options *o, bool is_empty_allowed, struct error *err)
 {
 	char *mark cleanup(mem_freep) = mark_of(o);
@@ -225,12 +245,10 @@ int restore_create(const struct restore_options *o, bool is_empty_allowed, struc
 
 	if (restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
 		return err_context(err, "could not create database \"%s\"", o->target_db);
-	if (found == FOUND_OTHER_RUN) {
-		err_set(err, ERR_REFUSED, "database \"%s\" belongs to another restore", o->target_db);
-		return err_hint(err, "Look at \"holdfast runs\"; resume or abandon the run that made it.");
-	}
+	if (found == FOUND_OTHER_RUN)
+		return refuse_other_run(o, err);
 	if (found == FOUND_UNMARKED)
-		return adopt_existing(o, is_empty_allowed, err);
+		return adopt_existing(o, is_empty_allowed, false, err);
 	if (found == FOUND_NOTHING && make(&maintenance, o, mark, err) < 0)
 		return err_context(err, "could not create database \"%s\"", o->target_db);
 	if (restore_connect(o, "restore", o->cancel, &target, err) < 0 || done_prepare(&target, o->run_id, true, err) < 0)

@@ -35,7 +35,7 @@ static int run(struct step_context *ctx, struct error *err)
 	if (backup_set_verify(job.repository, step_str(ctx, "stack"), &job.manifest, VERIFY_QUICK, 1, &step_verify_digest,
 		    ctx->cancel, ctx->progress, &report, err) < 0)
 		return -1;
-	if (restore_preflight(&job.options, err) < 0)
+	if (restore_preflight(&job.options, err) < 0 || restore_check_target(&job.options, !step_bool(ctx, "is_new"), err) < 0)
 		return -1;
 	return step_bool(ctx, "swap") && step_bool(ctx, "is_new") ? check_swap(ctx, err) : 0;
 }
