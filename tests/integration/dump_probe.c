@@ -142,8 +142,8 @@ static void report_tables(FILE *f, const struct inventory *inv)
 	for (size_t i = 0; i < inv->tables_count; i++) {
 		const struct inv_table *t = &inv->tables[i];
 
-		fprintf(f, "table|%s|%s|%s|%" PRIu64 "|%" PRIu64 "|%zu|%s|", t->schema, t->name, inv_table_kind_name(t->kind), t->rows,
-			t->content_bytes, t->members_count, row_digest_format(&t->digest, hex));
+		fprintf(f, "table|%s|%s|%s|%" PRIu64 "|%" PRIu64 "|%zu|%s|", t->schema, t->name, inv_table_kind_name(t->kind),
+			t->rows, t->content_bytes, t->members_count, row_digest_format(&t->digest, hex));
 		for (size_t k = 0; k < t->columns_count; k++)
 			fprintf(f, "%s%s", k ? "," : "", t->columns[k]);
 		fputc('\n', f);
@@ -157,12 +157,13 @@ static void report(FILE *f, const struct inventory *inv)
 		fprintf(f, "sequence|%s|%s|%" PRId64 "|%d\n", inv->sequences[i].schema, inv->sequences[i].name,
 			inv->sequences[i].last_value, inv->sequences[i].is_called);
 	for (size_t i = 0; i < inv->left_out_count; i++)
-		fprintf(f, "left out|%s|%s|%s|%s\n", inv->left_out[i].kind, inv->left_out[i].schema ? inv->left_out[i].schema : "",
-			inv->left_out[i].name, inv->left_out[i].reason);
+		fprintf(f, "left out|%s|%s|%s|%s\n", inv->left_out[i].kind,
+			inv->left_out[i].schema ? inv->left_out[i].schema : "", inv->left_out[i].name, inv->left_out[i].reason);
 	for (size_t i = 0; i < inv->matviews_count; i++)
 		fprintf(f, "matview|%s|%s|%d\n", inv->matviews[i].schema, inv->matviews[i].name, inv->matviews[i].is_populated);
 	for (size_t i = 0; i < inv->extensions_count; i++)
-		fprintf(f, "extension|%s|%s|%s\n", inv->extensions[i].name, inv->extensions[i].version, inv->extensions[i].schema);
+		fprintf(f, "extension|%s|%s|%s\n", inv->extensions[i].name, inv->extensions[i].version,
+			inv->extensions[i].schema);
 	for (size_t i = 0; i < inv->collations_count; i++)
 		fprintf(f, "collation|%s|%s|%s\n", inv->collations[i].schema ? inv->collations[i].schema : "",
 			inv->collations[i].name ? inv->collations[i].name : "", inv->collations[i].provider);
@@ -202,9 +203,10 @@ static int write_all(struct dump *d, struct error *err)
 	const struct {
 		const char *name;
 		const struct buf *text;
-	} files[] = {{"schema.dump", &df->schema_dump}, {"pre-data.sql", &df->pre_data_sql}, {"post-data.sql", &df->post_data_sql},
-		{"sequences.sql", &df->sequences_sql}, {"globals.sql", &df->globals_sql}, {"large-objects.sql", &df->large_objects_sql},
-		{"restore.sql", &restore}, {"README", &readme}, {"report.txt", &text}};
+	} files[] = {{"schema.dump", &df->schema_dump}, {"pre-data.sql", &df->pre_data_sql},
+		{"post-data.sql", &df->post_data_sql}, {"sequences.sql", &df->sequences_sql}, {"globals.sql", &df->globals_sql},
+		{"large-objects.sql", &df->large_objects_sql}, {"restore.sql", &restore}, {"README", &readme},
+		{"report.txt", &text}};
 	FILE *f = open_memstream(&text.data, &text.len);
 
 	if (!f)
@@ -239,8 +241,8 @@ static int verify(struct dump *d, const char *conninfo, struct error *err)
 		if (row_digest_table(&pg, t, NULL, &digest, &rows, &bytes, err) < 0)
 			return -1;
 		if (!row_digest_equal(&digest, &t->digest) || rows != t->rows || bytes != t->content_bytes)
-			return err_set(err, ERR_CORRUPT, "table \"%s.%s\" differs: %" PRIu64 " rows, not %" PRIu64, t->schema, t->name,
-				rows, t->rows);
+			return err_set(err, ERR_CORRUPT, "table \"%s.%s\" differs: %" PRIu64 " rows, not %" PRIu64, t->schema,
+				t->name, rows, t->rows);
 	}
 	printf("%zu tables are equal\n", inv->tables_count);
 	return 0;
@@ -249,8 +251,15 @@ static int verify(struct dump *d, const char *conninfo, struct error *err)
 static int dump(const struct dump_options *o, const char *proof, struct error *err)
 {
 	struct joint j = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-	const struct dump_sink sink = {.ctx = &j, .stream_open = stream_open, .stream_close = stream_close, .begin = stream_begin,
-		.space = stream_space, .advance = stream_advance, .held_bytes = stream_held, .end = stream_end, .drop = stream_drop};
+	const struct dump_sink sink = {.ctx = &j,
+		.stream_open = stream_open,
+		.stream_close = stream_close,
+		.begin = stream_begin,
+		.space = stream_space,
+		.advance = stream_advance,
+		.held_bytes = stream_held,
+		.end = stream_end,
+		.drop = stream_drop};
 	int64_t started = clock_mono_ms();
 	struct dump *d = NULL;
 	int rc = dump_open(o, &d, err);
