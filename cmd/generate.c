@@ -318,6 +318,6 @@ int cmd_generate(struct app *app, struct error *err)
 		steps_page(&out);
 	else
 		return err_set(err, ERR_CONFIG, "command \"generate\" needs %s", app->command->operands);
-	fputs(buf_str(&out), stdout);
+	(void)fputs(buf_str(&out), stdout); /* output_flush() tells */
 	return 0;
 }

@@ -16,7 +16,7 @@ char *help_option_label(const struct option_spec *spec)
 	char letter[8] = "    ";
 
 	if (spec->letter)
-		snprintf(letter, sizeof(letter), "-%c, ", spec->letter);
+		(void)snprintf(letter, sizeof(letter), "-%c, ", spec->letter);
 	return mem_printf("%s--%s%s%s", letter, spec->name, spec->arg ? "=" : "", spec->arg ? spec->arg : "");
 }
 
@@ -146,7 +146,7 @@ int cmd_help(struct app *app, struct error *err)
 		help_general(&text);
 	json_object_set_new(app->result, "text", json_string(buf_str(&text)));
 	if (!app->is_json)
-		fputs(buf_str(&text), stdout);
+		(void)fputs(buf_str(&text), stdout); /* output_flush() tells */
 	return 0;
 }
 

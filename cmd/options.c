@@ -154,12 +154,13 @@ struct walk {
 	char *const *argv;
 };
 
-static int take_argument(struct walk *w, const char *as, const char **ret, struct error *err)
+/* NULL with ${err} where there is none. */
+static const char *take_argument(struct walk *w, const char *as, struct error *err)
 {
-	if (w->at >= w->argc)
-		return err_set(err, ERR_CONFIG, "%s needs an argument", as);
-	*ret = w->argv[w->at++];
-	return 0;
+	if (w->at < w->argc && w->argv[w->at])
+		return w->argv[w->at++];
+	err_set(err, ERR_CONFIG, "%s needs an argument", as);
+	return NULL;
 }
 
 static int parse_long(struct options *o, struct walk *w, const char *word, struct error *err)
@@ -178,7 +179,9 @@ static int parse_long(struct options *o, struct walk *w, const char *word, struc
 		return err_set(err, ERR_CONFIG, "%s takes no argument", as);
 	if (spec->type == OPTION_FLAG)
 		text = "true";
-	if (!text && take_argument(w, as, &text, err) < 0)
+	if (!text)
+		text = take_argument(w, as, err);
+	if (!text)
 		return -1;
 	return value_add(o, (enum option_id)(spec - option_specs), SOURCE_FLAG, text, as, err);
 }
@@ -198,8 +201,8 @@ static int parse_letters(struct options *o, struct walk *w, const char *word, st
 		if (check_place(spec, o->command, as, err) < 0)
 			return -1;
 		if (spec->type != OPTION_FLAG) {
-			text = word + 1;
-			if (!*text && take_argument(w, as, &text, err) < 0)
+			text = word[1] ? word + 1 : take_argument(w, as, err);
+			if (!text)
 				return -1;
 			return value_add(o, (enum option_id)(spec - option_specs), SOURCE_FLAG, text, as, err);
 		}

@@ -57,7 +57,7 @@ static int plan_show(struct app *app, const char *name, struct error *err)
 		json_object_set_new(app->result, "name", json_string(p->name));
 		json_object_set_new(app->result, "text", json_string(p->text));
 		if (!app->is_json)
-			fputs(p->text, stdout);
+			(void)fputs(p->text, stdout); /* output_flush() tells */
 		return 0;
 	}
 	for (; n < embedded_plans_count && n < array_len(known) - 1; n++)

@@ -165,7 +165,7 @@ static int unknown_repository(const struct app *app, const char *name, struct er
 /* Only the scheme is told: what stands behind it may hold credentials. */
 static int check_scheme(const char *name, const char *url, struct error *err)
 {
-	const char *end = strstr(url, "://");
+	const char *end = url ? strstr(url, "://") : NULL;
 
 	if (!end || strncmp(url, "file://", 7) == 0)
 		return 0;
