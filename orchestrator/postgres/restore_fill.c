@@ -158,6 +158,38 @@ static int reload_done(struct fill *f, struct error *err)
 	return 0;
 }
 
+/*
+ * A crash of the server empties unlogged tables and keeps the record that they were loaded: it counts for nothing where rows should be
+ * and none is.
+ */
+static int forget_lost_rows(struct fill *f, struct error *err)
+{
+	const struct inventory *inv = f->o->inventory;
+	bool is_any = false;
+
+	for (size_t i = 0; i < inv->tables_count; i++) {
+		const struct inv_table *t = &inv->tables[i];
+		char *name cleanup(mem_freep) = t->kind == INV_UNLOGGED ? pg_qualified(t->schema, t->name) : NULL;
+		char *sql cleanup(mem_freep) = name ? mem_printf("SELECT true FROM ONLY %s LIMIT 1", name) : NULL;
+		char *found cleanup(mem_freep) = NULL;
+		int rc = 1;
+
+		if (sql && t->rows && done_hasf(&f->done, "piece:%u:0", t->oid))
+			rc = pg_value(&f->pg, sql, &found, err);
+		if (rc < 0)
+			return -1;
+		if (rc)
+			continue;
+		is_any = true;
+		if (pg_execf(&f->pg, err,
+			    "DELETE FROM " RESTORE_SCHEMA
+			    ".done WHERE item LIKE 'piece:%u:%%' OR item IN ('proof:%u', 'analyze:%u')",
+			    t->oid, t->oid, t->oid) < 0)
+			return -1;
+	}
+	return is_any ? reload_done(f, err) : 0;
+}
+
 static int run_pre_data(struct fill *f, struct error *err)
 {
 	const struct toc_entry **entries cleanup(mem_freep) = mem_alloc((f->schema.pre.entries_count + 1) * sizeof(*entries));
@@ -323,7 +355,7 @@ int restore_fill(const struct restore_options *o, struct restore_report *ret, st
 	if (restore_connect(o, "restore", o->cancel, &f.pg, err) < 0 || restore_end_leftovers(&f.pg, o, NULL, err) < 0 ||
 		check_mark(&f, err) < 0 || reload_done(&f, err) < 0)
 		return err_context(err, "could not restore into database \"%s\"", o->target_db);
-	if (!done_has(&f.done, "filled") && run_fill(&f, err) < 0)
+	if (!done_has(&f.done, "filled") && (forget_lost_rows(&f, err) < 0 || run_fill(&f, err) < 0))
 		return -1;
 	report(&f, ret);
 	return 0;

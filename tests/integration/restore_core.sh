@@ -180,3 +180,21 @@ done
 wait
 t_is "$t_status" 0 'ends well'
 drop copy
+
+t_begin crashed_servers_continue
+psql -XAtq -d small -c 'CREATE UNLOGGED TABLE fast AS SELECT generate_series(1, 1000) AS id' -c 'ALTER TABLE fast ADD PRIMARY KEY (id)'
+want=$(state_of small)
+main_host=$PGHOST
+pg_start target || exit 1
+pg_sql 'CREATE ROLE "Old ""owner"""; CREATE ROLE "new owner"'
+across() {
+	"$HOLDFAST_BUILD/tests/integration/restore_probe" "host=$main_host dbname=small" copy --held 1000000 \
+		--on "host=$PGHOST dbname=postgres" "$@"
+}
+t_ok across
+psql -XAtq -d copy -c "DELETE FROM _holdfast.done WHERE item = 'filled'"
+pg_stop target immediate
+pg_start target
+t_is "$(psql -XAtq -d copy -c 'SELECT count(*) FROM fast')" 0 'the crash has emptied the unlogged table'
+t_ok across --finish
+t_is "$(state_of copy | LC_ALL=C sort | sha256sum)" "$(sha256sum <<<"$want")" 'pg_dump of both is the same, rows of unlogged tables too'
