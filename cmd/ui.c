@@ -172,7 +172,7 @@ static void put_event(struct ui *ui, const struct event *ev, struct buf *b)
 			buf_printf(b, "run %s\n", ev->run_id ? ev->run_id : "");
 		break;
 	case EVENT_STEP_SKIPPED:
-		buf_printf(b, "%s: done before\n", step);
+		buf_printf(b, "%s: %s\n", step, ev->text ? ev->text : "skipped");
 		break;
 	case EVENT_STEP_DONE:
 		put_step_done(b, ev);
