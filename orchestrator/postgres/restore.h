@@ -28,6 +28,7 @@ struct restore_options {
 	const char *conninfo;  /* may create databases; its database is the one to be replaced */
 	const char *run_id;    /* marks what is ours */
 	const char *target_db; /* the database to fill (made by restore_create()) */
+	bool is_name_ours; /* that name was made for this run: no database of it is anybody else's */
 	const char *work_dir;  /* for schema.dump and list files of pg_restore: 0700, cleaned by the caller */
 	const struct inventory *inventory;
 	const struct restore_source *source;
@@ -68,7 +69,8 @@ int restore_fill(const struct restore_options *o, struct restore_report *ret, st
 int restore_is_filled(const struct restore_options *o, struct error *err) must_check;
 /* Drops _holdfast and the mark: the database is as the source was. */
 int restore_finish(const struct restore_options *o, struct error *err) must_check;
-/* Drops ${target_db} if it carries our mark; 1 dropped, 0 not there, -1. */
+/* Drops ${target_db} if it carries our mark, or (restore_finish() takes that away) its name alone is ours; 1 dropped, 0 not
+ * there, -1. */
 int restore_discard(const struct restore_options *o, struct error *err) must_check;
 
 /* --table: ${into_schema} given: into that schema, made where it is missing, of the conninfo's own database; else into base.target_db, which

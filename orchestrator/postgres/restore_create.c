@@ -325,6 +325,8 @@ int restore_discard(const struct restore_options *o, struct error *err)
 		return -1;
 	if (staged != FOUND_NOTHING && drop(&maintenance, stage, err) < 0)
 		return -1;
+	if (found == FOUND_UNMARKED && o->is_name_ours)
+		found = FOUND_OURS;
 	if (found == FOUND_OURS && (drop_subscriptions(o, err) < 0 || drop(&maintenance, o->target_db, err) < 0))
 		return err_context(err, "could not drop database \"%s\"", o->target_db);
 	if (found == FOUND_UNMARKED || found == FOUND_OTHER_RUN)

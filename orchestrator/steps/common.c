@@ -114,6 +114,7 @@ int restore_job_open(struct step_context *ctx, struct restore_job *ret, struct e
 		.conninfo = step_str(ctx, "database"),
 		.run_id = ctx->run_id,
 		.target_db = step_str(ctx, "target_db"),
+		.is_name_ours = step_json(ctx, "is_new") && step_bool(ctx, "is_new"),
 		.work_dir = ctx->run_dir,
 		.inventory = &ret->manifest.inventory,
 		.source = &ret->source,

@@ -29,7 +29,7 @@ const struct step_kind step_restore_create = {
 	.name = "restore.create",
 	.about = "make the new database from template0 with the set's encoding and locale",
 	.doc = "The database is marked as this run's by its comment.  A marked one is kept and used; an unmarked one is used only when it "
-	       "is empty and was named by the operator.  Undo drops the database if it carries the mark.",
+	       "is empty and was named by the operator.  Undo drops the database if it carries the mark, or was named for this run.",
 	.params = params,
 	.run = run,
 	.undo = undo,

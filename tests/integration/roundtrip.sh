@@ -24,6 +24,9 @@ settings_of() {
 databases() {
 	pg_sql "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname NOT LIKE 'template_'"
 }
+last_restore() {
+	find "$T_TMP/state/runs" -name "*-restore-*" -printf "%f\n" | sort | tail -n 1
+}
 drop_subscription() {
 	pg_sql 'ALTER SUBSCRIPTION ev_subscription SET (slot_name = NONE)' -d "$1"
 	pg_sql 'DROP SUBSCRIPTION ev_subscription' -d "$1"
@@ -113,7 +116,7 @@ was=$(databases)
 t_exit 3 hf restore latest --database "$database" --repository "$repository" --yes
 t_is "$(state_of app | cmp - <(printf '%s\n' "$before"))" '' 'the database in service is untouched'
 cp "$T_TMP/good" "$archive"
-t_exit 0 hf abandon "$(basename "$(ls -d "$T_TMP"/state/runs/*restore* | tail -n 1)")"
+t_exit 0 hf abandon "$(last_restore)"|"$(last_restore)"
 t_is "$(databases)" "$was" 'abandon removes what the failed restore made'
 t_exit 0 hf verify latest --stack app --repository "$repository"
 
@@ -128,3 +131,11 @@ t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname = 'app'")" 50
 t_exit 0 hf resume --stack app
 t_is "$(diff <(printf '%s\n' "$before") <(state_of app))" '' 'the killed restore still comes to its end'
 t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname LIKE 'app%'")" $'50\n50' 'and leaves no fence'
+
+t_begin a_restore_given_up_before_its_swap_leaves_nothing
+was=$(databases)
+HOLDFAST_CRASH_AT="journal:$record" t_exit 137 hf restore latest --database "$database" --repository "$repository" --yes
+t_isnt "$(databases)" "$was" 'the filled database is there'
+t_exit 0 hf abandon "$(last_restore)"|"$(last_restore)"
+t_is "$(databases)" "$was" 'and goes with the run, though it carries no mark any more'
+t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname = 'app'")" 50 'clients are let in'
