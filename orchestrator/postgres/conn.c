@@ -255,7 +255,7 @@ static int poll_plain(int fd, short events, int64_t timeout_ms)
 static int drain(struct pg *pg, int64_t deadline)
 {
 	for (;;) {
-		PGresult *res;
+		PGresult *res = NULL;
 		ExecStatusType status;
 
 		while (PQisBusy(pg->conn)) {
