@@ -255,7 +255,7 @@ static int poll_plain(int fd, short events, int64_t timeout_ms)
 static int drain(struct pg *pg, int64_t deadline)
 {
 	for (;;) {
-		PGresult *res = NULL;
+		PGresult *res;
 		ExecStatusType status;
 
 		while (PQisBusy(pg->conn)) {
@@ -393,7 +393,7 @@ static int collect(struct pg *pg, const char *sql, PGresult **ret, struct error 
 	bool is_failed = false;
 
 	for (;;) {
-		PGresult *res;
+		PGresult *res = NULL;
 
 		if (pg_next_result(pg, &res, err) < 0)
 			return -1;
