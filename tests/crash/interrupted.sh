@@ -53,7 +53,18 @@ try_two_runs() {
 }
 
 try_two_resumes() {
-	local a=0 b=0 first
+	local a=0 b=0 first status=0 run
+	crash_fresh
+	killed_at "$((calls / 2)):before" start_operation -q || die 'was not killed'
+	run=$(basename "$T"/state/runs/*)
+	stopped_at 60 hf resume -q || die 'the first resume ended before the second'
+	hf resume "$run" >"$T/out" 2>&1 || status=$?
+	if [ "$status" != 4 ] || ! grep -qF "\"$run\"" "$T/out"; then
+		report resumes "a second resume, by name: exit status $status" 'is not held off' "$T/out"
+	fi
+	go_on
+	expect_state resumes 'the first one, afterwards'
+
 	crash_fresh
 	killed_at "$((calls / 2)):before" start_operation -q || die 'was not killed'
 	hf resume -q >"$T/out.a" 2>&1 &
