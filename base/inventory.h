@@ -22,24 +22,24 @@ struct row_digest {
 
 /* A member of the archive: one run of whole zstd frames holding tar header, content and padding. */
 struct inv_member {
-	const char *name;       /* "data/00012.03.copy" */
-	uint64_t offset;        /* of its first frame in the archive */
-	uint64_t stored_bytes;  /* of its frames */
-	uint64_t header_bytes;  /* of tar headers (pax included) before the content, uncompressed */
+	const char *name;      /* "data/00012.03.copy" */
+	uint64_t offset;       /* of its first frame in the archive */
+	uint64_t stored_bytes; /* of its frames */
+	uint64_t header_bytes; /* of tar headers (pax included) before the content, uncompressed */
 	uint64_t content_bytes;
-	uint64_t rows;          /* data members; else 0 */
+	uint64_t rows;                /* data members; else 0 */
 	uint8_t sha256[SHA256_BYTES]; /* of the stored bytes */
 };
 
 enum inv_table_kind {
-	INV_TABLE,            /* ordinary table or partition leaf */
+	INV_TABLE, /* ordinary table or partition leaf */
 	INV_UNLOGGED,
 	INV_EXTENSION_CONFIG, /* rows of a table that belongs to an extension, selected by ${condition} */
-	INV_LARGE_OBJECTS,    /* the large objects' content as rows (loid, byte offset, data); at most one entry; schema and name "" */
+	INV_LARGE_OBJECTS, /* the large objects' content as rows (loid, byte offset, data); at most one entry; schema and name "" */
 };
 
 struct inv_table {
-	uint32_t oid;         /* in the source; numbers the members */
+	uint32_t oid; /* in the source; numbers the members */
 	const char *schema, *name;
 	enum inv_table_kind kind;
 	const char **columns; /* what COPY named, in order; none: COPY without a column list */
@@ -47,7 +47,7 @@ struct inv_table {
 	const char *condition; /* "WHERE …" of an extension's configuration table, or NULL */
 	uint64_t rows, content_bytes;
 	struct row_digest digest;
-	size_t *members;      /* indexes into inventory.members */
+	size_t *members; /* indexes into inventory.members */
 	size_t members_count;
 	uint64_t source_bytes; /* size of the relation on the server when it was dumped */
 };
@@ -62,7 +62,7 @@ struct inv_sequence {
 /* Present in the database and not in the backup, or in it in another way: foreign rows, --no-unlogged, excluded by pattern,
  * materialized views (recomputed), temporary tables are not listed. */
 struct inv_left_out {
-	const char *kind;   /* "foreign table", "unlogged table", "table", "materialized view", "replication slot" … */
+	const char *kind; /* "foreign table", "unlogged table", "table", "materialized view", "replication slot" … */
 	const char *schema, *name;
 	const char *reason;
 };
@@ -87,11 +87,16 @@ struct inv_slot {
 	bool is_logical, is_active;
 };
 
+/* ALTER DATABASE … SET, ALTER ROLE … IN DATABASE … SET: role NULL for the former; "name=value" as in setconfig. */
+struct inv_setting {
+	const char *role, *setting;
+};
+
 struct inventory {
 	struct arena arena;
 
 	/* the server and the database */
-	int server_version;           /* 150020, as PQserverVersion() */
+	int server_version; /* 150020, as PQserverVersion() */
 	const char *server_version_text;
 	const char *system_identifier; /* NULL where the role may not ask */
 	const char *database, *owner;
@@ -100,8 +105,8 @@ struct inventory {
 	const char *tablespace;
 	uint64_t database_bytes;
 	const char *snapshot_lsn;
-	int64_t snapshot_at_ms;       /* UTC */
-	const char *dump_tool;        /* "pg_dump (PostgreSQL) 15.20" */
+	int64_t snapshot_at_ms; /* UTC */
+	const char *dump_tool;  /* "pg_dump (PostgreSQL) 15.20" */
 
 	struct inv_table *tables;
 	size_t tables_count, tables_cap;
@@ -123,28 +128,25 @@ struct inventory {
 	size_t publications_count, publications_cap;
 	const char **subscriptions;
 	size_t subscriptions_count, subscriptions_cap;
-	const char **tablespaces;     /* used by objects of the database, pg_default left out */
+	const char **tablespaces; /* used by objects of the database, pg_default left out */
 	size_t tablespaces_count, tablespaces_cap;
-	/* ALTER DATABASE … SET, ALTER ROLE … IN DATABASE … SET: role NULL for the former; "name=value" as in setconfig */
-	struct inv_setting {
-		const char *role, *setting;
-	} *settings;
+	struct inv_setting *settings;
 	size_t settings_count, settings_cap;
 	/* The database's own ACL as GRANT/REVOKE sees it: aclitem texts; NULL where it is the default. */
 	const char **acl;
 	size_t acl_count, acl_cap;
-	const char *comment;          /* on the database, or NULL */
+	const char *comment; /* on the database, or NULL */
 
-	struct inv_member *members;   /* in the order of the archive */
+	struct inv_member *members; /* in the order of the archive */
 	size_t members_count, members_cap;
 };
 
 void inventory_release(struct inventory *inv);
 /* Adds one zeroed element to a list of ${inv}: inventory_add(inv, tables) evaluates to its address. The lists are malloc'd. */
-#define inventory_add(inv, list)                                                                                             \
-	__extension__({                                                                                                        \
-		(inv)->list = inventory_grow((inv)->list, &(inv)->list##_cap, (inv)->list##_count, sizeof(*(inv)->list));      \
-		&(inv)->list[(inv)->list##_count++];                                                                           \
+#define inventory_add(inv, list) \
+	__extension__({ \
+		(inv)->list = inventory_grow((inv)->list, &(inv)->list##_cap, (inv)->list##_count, sizeof(*(inv)->list)); \
+		&(inv)->list[(inv)->list##_count++]; \
 	})
 void *inventory_grow(void *list, size_t *cap, size_t count, size_t size);
 /* Puts members into the order of their offsets, and the tables' lists with them: workers note a member after it was appended. */
@@ -165,7 +167,8 @@ static inline bool row_digest_equal(const struct row_digest *a, const struct row
 	return a->low == b->low && a->high == b->high;
 }
 
-const char *inv_table_kind_name(enum inv_table_kind kind); /* "table", "unlogged table", "extension configuration table", "large objects" */
+/* "table", "unlogged table", "extension configuration table", "large objects" */
+const char *inv_table_kind_name(enum inv_table_kind kind);
 int inv_table_kind_parse(const char *text, enum inv_table_kind *ret);
 
 #endif
