@@ -184,7 +184,8 @@ static void stop(struct run *run, const struct plan_step *step, struct run_resul
 	ret->status = RUN_FAILED;
 	set_failed_step(ret, step->id);
 	if (!run->is_journal_lost) {
-		r = json_pack("{s:s, s:s, s:s}", "type", "run.finished", "status", is_closed ? "refused" : "failed", "step", step->id);
+		r = json_pack(
+			"{s:s, s:s, s:s}", "type", "run.finished", "status", is_closed ? "refused" : "failed", "step", step->id);
 		error_to_json(why, r);
 		if (run_record(run, r, &cannot) < 0) /* the step's failure stands in the journal: nothing is lost */
 			err_context(why, "%s", cannot.message);

@@ -38,7 +38,8 @@ const char *run_phase_name(enum run_phase phase)
 
 bool state_is_closed(const struct run_state *s)
 {
-	return s->phase == PHASE_DONE || s->phase == PHASE_ROLLED_BACK || s->phase == PHASE_ABANDONED || s->phase == PHASE_REFUSED;
+	return s->phase == PHASE_DONE || s->phase == PHASE_ROLLED_BACK || s->phase == PHASE_ABANDONED ||
+		s->phase == PHASE_REFUSED;
 }
 
 struct step_record *state_step(struct run_state *s, const char *id)

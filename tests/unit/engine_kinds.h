@@ -203,7 +203,8 @@ static inline int check_run(struct step_context *ctx, struct error *err)
 	world_of(ctx)->checks++;
 	if (step_bool(ctx, "is_bad"))
 		return err_set(err, ERR_REFUSED, "the check says no");
-	step_output_str(ctx, "word", step_str(ctx, "word") && strcmp(step_str(ctx, "word"), "checked") == 0 ? "checked checked" : "checked");
+	step_output_str(ctx, "word",
+		step_str(ctx, "word") && strcmp(step_str(ctx, "word"), "checked") == 0 ? "checked checked" : "checked");
 	return 0;
 }
 

@@ -705,8 +705,9 @@ static void a_run_that_only_checked_is_closed(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f, "name: refused\nsteps:\n  - { id: check, uses: test.check, with: { is_bad: true } }\n"
-		 "  - { id: one, uses: file.write, with: { name: one, text: x } }\n");
+	start(f,
+		"name: refused\nsteps:\n  - { id: check, uses: test.check, with: { is_bad: true } }\n"
+		"  - { id: one, uses: file.write, with: { name: one, text: x } }\n");
 	assert_int_equal(f->r.status, RUN_FAILED);
 	assert_int_equal(f->r.error.class, ERR_REFUSED);
 	assert_null(f->r.error.hint && strstr(f->r.error.hint, "resume") ? f->r.error.hint : NULL);
@@ -727,7 +728,8 @@ static void a_check_of_a_dry_run_sees_what_earlier_ones_found(void **state)
 	assert_int_equal(run_start(&f->o, &f->r, &f->err), 0);
 	assert_int_equal(f->r.status, RUN_DONE);
 	assert_int_equal(f->w.checks, 2);
-	assert_string_equal(json_string_value(json_object_get(json_object_get(f->r.outputs, "second"), "word")), "checked checked");
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(f->r.outputs, "second"), "word")), "checked checked");
 }
 
 static void a_dry_run_checks_and_changes_nothing(void **state)
