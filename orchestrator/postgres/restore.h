@@ -28,7 +28,7 @@ struct restore_options {
 	const char *conninfo;  /* may create databases; its database is the one to be replaced */
 	const char *run_id;    /* marks what is ours */
 	const char *target_db; /* the database to fill (made by restore_create()) */
-	bool is_name_ours; /* that name was made for this run: no database of it is anybody else's */
+	bool is_name_ours;     /* that name was made for this run: no database of it is anybody else's */
 	const char *work_dir;  /* for schema.dump and list files of pg_restore: 0700, cleaned by the caller */
 	const struct inventory *inventory;
 	const struct restore_source *source;
