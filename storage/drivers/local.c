@@ -23,9 +23,8 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "storage/drivers/file_writer.h"
 
-/* Dirty pages are handed to the disk in runs of this size while the upload goes on, so that the fsync at its end is short. */
-#define WRITEBACK_BYTES ((off_t)8 << 20)
 #define MAX_DEPTH 32
 #define BEGIN_ATTEMPTS 100
 
@@ -38,8 +37,8 @@ struct driver_upload {
 	struct local *local;
 	char *path, *tmp;
 	int fd;
+	struct file_writer *writer;
 	bool is_exclusive;
-	off_t written, flushed;
 };
 
 static struct local *local_of(struct driver *d)
@@ -100,6 +99,7 @@ static void remove_empty_parents(const struct local *l, const char *path)
 
 static void upload_free(struct driver_upload *u)
 {
+	file_writer_free(u->writer);
 	if (u->fd >= 0)
 		close(u->fd); /* written files have been closed by io_close(); this is the way out after a failure */
 	free(u->path);
@@ -176,6 +176,7 @@ static int local_upload_begin(
 		return fail_full(l, err);
 	if (made == 0)
 		return err_set(err, ERR_RETRY, "could not create file \"%s\": its directory keeps being removed", u->tmp);
+	u->writer = file_writer_new(u->fd, u->tmp);
 	*ret = take_ptr(u);
 	return 0;
 }
@@ -184,15 +185,7 @@ static int local_upload_write(struct driver_upload *u, const void *p, size_t n, 
 {
 	if (check_cancel(u->local, err) < 0)
 		return -1;
-	if (io_write_full(u->fd, p, n, u->tmp, err) < 0)
-		return fail_full(u->local, err);
-	u->written += (off_t)n;
-	if (u->written - u->flushed >= WRITEBACK_BYTES) {
-		/* Only a head start: the fsync at the end is what counts, and reports what went wrong here. */
-		(void)sync_file_range(u->fd, u->flushed, u->written - u->flushed, SYNC_FILE_RANGE_WRITE);
-		u->flushed = u->written;
-	}
-	return 0;
+	return file_writer_write(u->writer, p, n, err) < 0 ? fail_full(u->local, err) : 0;
 }
 
 static void local_upload_abort(struct driver_upload *u)
@@ -245,7 +238,8 @@ static int publish(const struct driver_upload *u, struct error *err)
 static int local_upload_commit(struct driver_upload *u, struct error *err)
 {
 	/* The descriptor stays open, and so the lock held, until the file has its name. */
-	if (check_cancel(u->local, err) < 0 || io_fsync(u->fd, u->tmp, err) < 0 || publish(u, err) < 0) {
+	if (check_cancel(u->local, err) < 0 || file_writer_finish(u->writer, err) < 0 || io_fsync(u->fd, u->tmp, err) < 0 ||
+		publish(u, err) < 0) {
 		fail_full(u->local, err);
 		local_upload_abort(u);
 		return -1;

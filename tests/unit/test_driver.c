@@ -497,28 +497,56 @@ static void what_is_no_file_is_no_object(void **state)
 	assert_list(f, "", "a/b:1");
 }
 
-static void a_full_disk_says_so(void **state)
+/* Writes ${n} bytes with files limited to ${limit}: the failure comes with a later write, or with the commit, which ends the upload. */
+static void fill_disk(struct fixture *f, const char *key, size_t n, rlim_t limit)
 {
-	struct fixture *f = *state;
-	struct driver_upload *u = begin(f, "x", "run", true);
-	struct rlimit old, limit;
-	static char zeros[8192];
-	char *message cleanup(mem_freep) = mem_printf("could not write file \"%s/.x.run.tmp\": File too large", f->place.dir);
+	struct driver_upload *u = begin(f, key, "run", true);
+	char *message cleanup(mem_freep) = mem_printf(
+		"could not write file \"%s/.%s.run.tmp\": File too large", f->place.dir, key);
 	char *hint cleanup(mem_freep) = mem_printf(
 		"Make room on the file system of \"%s\", or use a repository elsewhere.", f->place.dir);
-	int rc;
+	struct rlimit old, small;
+	static char zeros[8192];
+	int rc = 0;
 
 	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-	limit = (struct rlimit){.rlim_cur = 4096, .rlim_max = old.rlim_max};
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-	rc = f->d->ops->upload_write(u, zeros, sizeof(zeros), &f->err);
+	small = (struct rlimit){.rlim_cur = limit, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (size_t done = 0; done < n && rc == 0; done += sizeof(zeros))
+		rc = f->d->ops->upload_write(u, zeros, sizeof(zeros), &f->err);
+	if (rc < 0)
+		f->d->ops->upload_abort(u);
+	else
+		rc = f->d->ops->upload_commit(u, &f->err);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
 	assert_int_equal(rc, -1);
 	assert_string_equal(f->err.hint, hint);
 	assert_error(rc, &f->err, ERR_FULL, message);
-	f->d->ops->upload_abort(u);
 	assert_int_equal(place_count_files(&f->place), 0);
+}
+
+static void a_full_disk_says_so(void **state)
+{
+	fill_disk(*state, "x", 8192, 4096);
+	fill_disk(*state, "y", (size_t)64 << 20, (rlim_t)5 << 20);
+}
+
+/* More than the writer's blocks, no whole number of them, in parts that fit nothing. */
+static void a_large_object_comes_back_whole(void **state)
+{
+	struct fixture *f = *state;
+	size_t n = ((size_t)21 << 20) + 4097, part = 65537;
+	char *text cleanup(mem_freep) = mem_alloc(n), *back cleanup(mem_freep) = mem_alloc(n);
+	struct driver_upload *u = begin(f, "large", "run", true);
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = (char)(i * 2654435761u >> 13);
+	for (size_t done = 0; done < n; done += part)
+		assert_ok(f->d->ops->upload_write(u, text + done, n - done < part ? n - done : part, &f->err), &f->err);
+	assert_ok(f->d->ops->upload_commit(u, &f->err), &f->err);
+	assert_int_equal(f->d->ops->read_range(f->d, "large", 0, back, n, &f->err), 1);
+	assert_memory_equal(back, text, n);
 }
 
 static void a_missing_directory_is_told(void **state)
@@ -565,6 +593,7 @@ int main(void)
 		TEST(linked_directories_are_fine),
 		TEST(what_is_no_file_is_no_object),
 		TEST(a_full_disk_says_so),
+		TEST(a_large_object_comes_back_whole),
 		TEST(a_missing_directory_is_told),
 	};
 	int failed = 0;
