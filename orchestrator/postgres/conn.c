@@ -305,9 +305,21 @@ void pg_cancel_statement(struct pg *pg)
 	}
 }
 
+/*
+ * What TLS or GSS has received and not yet handed out cannot be polled for: the last bytes of an answer may lie there while the
+ * socket stays silent.  Servers fill a record no further than libpq leaves room for, proxies do not.  So an encrypted connection
+ * is looked at again after a while; callers consume what there is and come back.
+ */
+#define ENCRYPTED_WAIT_MS 20
+
+static bool is_encrypted(PGconn *conn)
+{
+	return PQsslInUse(conn) || PQgssEncInUse(conn);
+}
+
 int pg_wait(struct pg *pg, short events, struct error *err)
 {
-	if (cancel_poll(pg->cancel, PQsocket(pg->conn), events, -1, err) >= 0)
+	if (cancel_poll(pg->cancel, PQsocket(pg->conn), events, is_encrypted(pg->conn) ? ENCRYPTED_WAIT_MS : -1, err) >= 0)
 		return 0;
 	pg_cancel_statement(pg);
 	return -1;

@@ -40,14 +40,43 @@ static int open_maintenance(struct pg_lock *l, struct cancel *cancel, struct err
 		const struct pg_options o = {.conninfo = l->conninfo, .database = databases[i], .what = "lock", .cancel = cancel};
 
 		if (pg_open(&o, &l->pg, err) == 0)
-			return pg_exec(
-				&l->pg, "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0", NULL, err);
+			return 0;
 		/* no such database, not open for connections, no right to connect, not in pg_hba.conf */
 		if (strcmp(err->sqlstate, "3D000") != 0 && strcmp(err->sqlstate, "55000") != 0 &&
 			strcmp(err->sqlstate, "42501") != 0 && strcmp(err->sqlstate, "28000") != 0)
 			return -1;
 	}
 	return -1;
+}
+
+/*
+ * Through a pooler in transaction mode the lock would be some backend's, and stay with it when we are gone: every later run would
+ * find the stack locked.  The process id that a pooler tells at the start is one it made up; only then are two connections compared.
+ */
+static int check_pooler(struct pg_lock *l, struct cancel *cancel, struct error *err)
+{
+	char *pid cleanup(mem_freep) = NULL;
+
+	if (pg_value(&l->pg, "SELECT pg_catalog.pg_backend_pid()", &pid, err) < 0)
+		return -1;
+	if (pid && atoi(pid) == l->pg.backend_pid)
+		return 0;
+	return pg_refuse_pooler(l->conninfo, cancel, NULL, err); /* of one in session mode the preflight tells */
+}
+
+/* The session sits idle for as long as a run takes: nothing may end it for that. */
+static int keep_alive(struct pg *pg, struct error *err)
+{
+	return pg_exec(pg,
+		pg->server_version >= 140000
+			? "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; SET idle_session_timeout = 0"
+			: "SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0",
+		NULL, err);
+}
+
+static int connect_lock(struct pg_lock *l, struct cancel *cancel, struct error *err)
+{
+	return open_maintenance(l, cancel, err) < 0 || check_pooler(l, cancel, err) < 0 ? -1 : keep_alive(&l->pg, err);
 }
 
 static int name_holder(struct pg_lock *l, struct error *err)
@@ -106,7 +135,7 @@ int pg_lock_acquire(const char *conninfo, const char *stack, int64_t timeout_ms,
 	l->conninfo = mem_strdup(conninfo ? conninfo : "");
 	l->stack = mem_strdup(stack);
 	l->key = key_of(stack);
-	if (open_maintenance(l, cancel, err) < 0 || lock_within(l, timeout_ms, cancel, err) < 0) {
+	if (connect_lock(l, cancel, err) < 0 || lock_within(l, timeout_ms, cancel, err) < 0) {
 		pg_lock_release(l);
 		return -1;
 	}
@@ -125,7 +154,7 @@ int pg_lock_check(struct pg_lock *l, struct cancel *cancel, struct error *err)
 	if (lost.class == ERR_CANCELLED)
 		return err_move(err, &lost);
 	pg_close(&l->pg);
-	if (open_maintenance(l, cancel, err) < 0)
+	if (connect_lock(l, cancel, err) < 0)
 		return -1;
 	return lock_within(l, 0, cancel, err);
 }
