@@ -319,8 +319,10 @@ static int dump_into(struct step_context *ctx, struct repository *r, struct mani
 
 	step_dump_options(ctx, &arena, &o);
 	o.piece_bytes = (uint64_t)(step_json(ctx, "piece_size") ? step_int(ctx, "piece_size") : 0);
-	if (dump_open(&o, &d, err) < 0)
+	if (dump_open(&o, &d, err) < 0) {
+		manifest_release(m);
 		return -1;
+	}
 	rc = archive_writer_open(&(struct archive_writer_options){.driver = r->driver,
 					 .key = key,
 					 .tag = ctx->run_id,

@@ -46,28 +46,60 @@ static int database_exists(struct pg *pg, const char *name, struct error *err)
 	return pg_value(pg, sql, &found, err);
 }
 
-/* Journals the limit that the fence replaces, once: a second attempt finds 0 on the server and the truth in its checkpoint. */
-static int note_limit(struct step_context *ctx, struct pg *pg, const char *database, int64_t *ret, struct error *err)
+/*
+ * What the first attempt found, journaled before anything is changed: a second one finds the fence on the server and the truth here.
+ * The new database is known again by its oid: a database in service alone does not tell that it is the one that was proven.
+ */
+struct found {
+	int64_t limit, new_oid;
+	bool has_live;
+};
+
+static bool read_note(const struct step_context *ctx, struct found *ret)
 {
-	const json_t *noted = json_object_get(ctx->checkpoint, "connection_limit");
-	cleanup(mem_freep) char *text = NULL;
-	cleanup(mem_freep) char *literal = pg_literal(database);
-	cleanup(mem_freep) char *sql = mem_printf("SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = %s", literal);
+	const json_t *oid = json_object_get(ctx->checkpoint, "new_oid");
+
+	if (!oid)
+		return false;
+	*ret = (struct found){
+		.limit = json_integer_value(json_object_get(ctx->checkpoint, "connection_limit")),
+		.new_oid = json_integer_value(oid),
+		.has_live = json_is_true(json_object_get(ctx->checkpoint, "has_live")),
+	};
+	return true;
+}
+
+static int write_note(
+	struct step_context *ctx, struct pg *pg, const struct names *n, bool has_live, struct found *ret, struct error *err)
+{
+	cleanup(mem_freep) char *oid = NULL;
+	cleanup(mem_freep) char *literal = pg_literal(n->new_db);
+	cleanup(mem_freep) char *sql = mem_printf("SELECT oid FROM pg_catalog.pg_database WHERE datname = %s", literal);
+	bool is_fenced;
 	json_t *note;
 	int rc;
 
-	if (noted) {
-		*ret = json_integer_value(noted);
-		return 0;
-	}
-	rc = pg_value(pg, sql, &text, err);
-	if (rc < 0)
+	*ret = (struct found){.limit = -1, .has_live = has_live};
+	if ((has_live && swap_connection_limit(pg, n->database, &ret->limit, &is_fenced, err) < 0) ||
+		pg_value(pg, sql, &oid, err) < 0)
 		return -1;
-	*ret = rc ? strtoll(text, NULL, 10) : -1;
-	note = json_pack("{s:I}", "connection_limit", (json_int_t)*ret);
+	ret->new_oid = oid ? strtoll(oid, NULL, 10) : 0;
+	note = json_pack("{s:I, s:I, s:b}", "connection_limit", (json_int_t)ret->limit, "new_oid", (json_int_t)ret->new_oid,
+		"has_live", (int)has_live);
 	rc = step_checkpoint(ctx, note, err);
 	json_decref(note);
 	return rc;
+}
+
+/* 1: the database in service is the one that was proven; 0; -1. */
+static int is_swapped(struct pg *pg, const struct names *n, const struct found *f, struct error *err)
+{
+	cleanup(mem_freep) char *found = NULL;
+	cleanup(mem_freep) char *literal = pg_literal(n->database);
+	cleanup(mem_freep) char *sql = mem_printf(
+		"SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s AND oid = '%lld'", literal, (long long)f->new_oid);
+
+	return pg_value(pg, sql, &found, err);
 }
 
 static int unfence_keeping(struct pg *pg, const char *database, int64_t limit, struct error *err)
@@ -85,23 +117,13 @@ static int unfence_keeping(struct pg *pg, const char *database, int64_t limit, s
 	return -1;
 }
 
-static int swap_fenced(struct step_context *ctx, struct pg *pg, const struct names *n, struct error *err)
+static int swap_fenced(struct pg *pg, const struct names *n, const struct found *f, struct error *err)
 {
-	int64_t limit, ignored;
+	int64_t ignored;
 
-	if (note_limit(ctx, pg, n->database, &limit, err) < 0)
-		return -1;
 	if (swap_fence(pg, n->database, &ignored, err) < 0 || swap_databases(pg, n->database, n->new_db, n->kept, err) < 0)
-		return unfence_keeping(pg, n->database, limit, err);
-	return swap_unfence(pg, n->kept, limit, err);
-}
-
-/* Nothing serves under the name: a new server. */
-static int rename_only(struct pg *pg, const struct names *n, struct error *err)
-{
-	cleanup(mem_freep) char *from = pg_ident(n->new_db), *to = pg_ident(n->database);
-
-	return pg_execf(pg, err, "ALTER DATABASE %s RENAME TO %s", from, to);
+		return unfence_keeping(pg, n->database, f->limit, err);
+	return swap_unfence(pg, n->kept, f->limit, err);
 }
 
 static int fill_outputs(struct step_context *ctx, struct pg *pg, const char *kept, struct error *err)
@@ -118,26 +140,38 @@ static int fill_outputs(struct step_context *ctx, struct pg *pg, const char *kep
 	return 0;
 }
 
+/* An earlier attempt swapped; its fence stays with the kept database. */
+static int finish_swapped(
+	struct step_context *ctx, struct pg *pg, const struct names *n, const struct found *f, struct error *err)
+{
+	int has_kept = database_exists(pg, n->kept, err);
+
+	if (has_kept < 0 || (has_kept && swap_unfence(pg, n->kept, f->limit, err) < 0))
+		return -1;
+	return fill_outputs(ctx, pg, has_kept ? n->kept : NULL, err);
+}
+
 static int run_on(struct step_context *ctx, struct pg *pg, const struct names *n, struct error *err)
 {
-	int has_live, has_new, has_kept;
-	int64_t limit;
+	struct found f = {0};
+	int has_live, has_new, done = 0;
 
+	if (read_note(ctx, &f))
+		done = is_swapped(pg, n, &f, err);
+	if (done != 0)
+		return done < 0 ? -1 : finish_swapped(ctx, pg, n, &f, err);
 	has_live = database_exists(pg, n->database, err);
 	has_new = has_live < 0 ? -1 : database_exists(pg, n->new_db, err);
-	has_kept = has_new < 0 ? -1 : database_exists(pg, n->kept, err);
-	if (has_kept < 0)
+	if (has_new < 0)
 		return -1;
-	if (has_live && !has_new) { /* an earlier attempt swapped; its fence stays with the kept database */
-		if (has_kept && (note_limit(ctx, pg, n->kept, &limit, err) < 0 || swap_unfence(pg, n->kept, limit, err) < 0))
-			return -1;
-		return fill_outputs(ctx, pg, has_kept ? n->kept : NULL, err);
-	}
 	if (!has_new)
 		return err_set(err, ERR_FAILED, "database \"%s\" does not exist", n->new_db),
 		       err_detail(err, "It was to take the place of database \"%s\".", n->database);
-	if (has_live ? swap_fenced(ctx, pg, n, err) < 0 : rename_only(pg, n, err) < 0)
-		return err_context(err, "could not put database \"%s\" in the place of \"%s\"", n->new_db, n->database);
+	if (!read_note(ctx, &f) && write_note(ctx, pg, n, has_live, &f, err) < 0)
+		return -1;
+	/* Nothing serves under the name on a new server: there is nobody to keep out and nothing to keep. */
+	if (has_live ? swap_fenced(pg, n, &f, err) < 0 : swap_databases(pg, n->database, n->new_db, NULL, err) < 0)
+		return -1;
 	return fill_outputs(ctx, pg, has_live ? n->kept : NULL, err);
 }
 
@@ -153,25 +187,33 @@ static int run(struct step_context *ctx, struct error *err)
 	return rc;
 }
 
+/* Both names change back; the restored database is fenced meanwhile, and let go under the name under which it was filled. */
+static int swap_back(struct pg *pg, const struct names *n, struct error *err)
+{
+	int64_t limit;
+
+	if (swap_fence(pg, n->database, &limit, err) < 0)
+		return -1;
+	if (swap_revert(pg, n->database, n->new_db, n->kept, err) < 0)
+		return unfence_keeping(pg, n->database, limit, err);
+	return swap_unfence(pg, n->new_db, limit, err);
+}
+
 static int undo_on(struct step_context *ctx, struct pg *pg, const struct names *n, struct error *err)
 {
-	const json_t *noted = json_object_get(ctx->checkpoint, "connection_limit");
-	int64_t limit = noted ? json_integer_value(noted) : -1, ignored;
-	int is_done;
+	struct found f;
+	int done;
 
-	if (!noted)
+	if (!read_note(ctx, &f))
 		return 0; /* the fence never went up, and the swap comes after it */
-	is_done = swap_is_done(pg, n->database, n->new_db, n->kept, err);
-	if (is_done < 0)
+	done = is_swapped(pg, n, &f, err);
+	if (done < 0)
 		return -1;
-	if (is_done) {
-		if (swap_fence(pg, n->database, &ignored, err) < 0 ||
-			swap_databases(pg, n->database, n->kept, n->new_db, err) < 0)
-			return -1;
-		if (swap_unfence(pg, n->new_db, ignored, err) < 0)
-			return -1;
-	}
-	return swap_unfence(pg, n->database, limit, err);
+	if (!f.has_live)
+		return done ? swap_databases(pg, n->new_db, n->database, NULL, err) : 0;
+	if (done && swap_back(pg, n, err) < 0)
+		return -1;
+	return swap_unfence(pg, n->database, f.limit, err);
 }
 
 static int undo(struct step_context *ctx, struct error *err)
@@ -186,19 +228,34 @@ static int undo(struct step_context *ctx, struct error *err)
 	return rc;
 }
 
-/* The fence alone: by the noted limit, from whichever of the two names the old database has now. */
+/* The fences alone: the old database's by the noted limit, under whichever of the two names it has now; and that of a swap back. */
+static int unfence_on(struct pg *pg, const struct names *n, const struct found *f, struct error *err)
+{
+	int done = f->has_live ? is_swapped(pg, n, f, err) : 0;
+	bool is_fenced;
+	int64_t limit;
+
+	if (done < 0 || !f->has_live)
+		return done;
+	if (!done)
+		return swap_unfence(pg, n->database, f->limit, err);
+	if (swap_unfence(pg, n->kept, f->limit, err) < 0 || swap_connection_limit(pg, n->database, &limit, &is_fenced, err) < 0)
+		return -1;
+	return is_fenced ? swap_unfence(pg, n->database, limit, err) : 0;
+}
+
 static int unfence(struct step_context *ctx, struct error *err)
 {
-	const json_t *noted = json_object_get(ctx->checkpoint, "connection_limit");
 	cleanup(pg_close) struct pg pg = {0};
 	struct names n = {0};
-	int rc, is_done;
+	struct found f;
+	int rc;
 
-	if (!noted)
+	if (!read_note(ctx, &f))
 		return 0;
 	rc = open_server(ctx, &n, &pg, err);
-	is_done = rc < 0 ? -1 : swap_is_done(&pg, n.database, n.new_db, n.kept, err);
-	rc = is_done < 0 ? -1 : swap_unfence(&pg, is_done ? n.kept : n.database, json_integer_value(noted), err);
+	if (rc == 0)
+		rc = unfence_on(&pg, &n, &f, err);
 	free(n.database);
 	return rc;
 }
@@ -207,7 +264,7 @@ const struct step_kind step_postgres_swap = {
 	.name = "postgres.swap",
 	.about = "put the proven database in the place of the one in service",
 	.doc = "Keeps clients out (connection limit 0, sessions ended), renames both databases in one transaction, lets clients in again. "
-	       "Clients see the old database or the new one, never none.  Probed by which of the names exist.  Undo swaps back.",
+	       "Clients see the old database or the new one, never none.  Done when the database in service has the oid of the one that was proven.  Undo swaps back.",
 	.params = params,
 	.outputs = outputs,
 	.run = run,

@@ -1,6 +1,7 @@
 #include "orchestrator/steps/common.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const struct param_spec params[] = {
 	RESTORE_PARAMS,
@@ -22,6 +23,11 @@ static int check_swap(struct step_context *ctx, struct error *err)
 		return -1;
 	if (step_open_maintenance(ctx, step_str(ctx, "database"), &pg, err) < 0)
 		return -1;
+	/* No session can rename the database it is in, and the run's lock is held in this one. */
+	if (strcmp(PQdb(pg.conn), database) == 0) {
+		err_set(err, ERR_REFUSED, "cannot swap database \"%s\": it is the one from which others are managed", database);
+		return err_hint(err, "Restore beside it with --target-db, or single tables with --table.");
+	}
 	return swap_preflight(&pg, database, step_str(ctx, "target_db"), ctx->events, err);
 }
 
