@@ -24,16 +24,17 @@ static int count_args(const char *const *args)
 	return n;
 }
 
+/* What argv points to: operands are borrowed from it. */
+static struct arena words;
+
 static int parse(const char *const *args, struct options *o, struct error *err)
 {
-	char *argv[ARGS_MAX + 2] = {strdup("holdfast")};
-	int n = count_args(args), rc;
+	char *argv[ARGS_MAX + 2] = {arena_strdup(&words, "holdfast")};
+	int n = count_args(args);
 
 	for (int i = 0; i < n; i++)
-		argv[i + 1] = strdup(args[i]);
-	rc = options_parse(n + 1, argv, o, err);
-	/* Operands are borrowed from argv: these tests leak it until they end. */
-	return rc;
+		argv[i + 1] = arena_strdup(&words, args[i]);
+	return options_parse(n + 1, argv, o, err);
 }
 
 struct refused {
@@ -282,6 +283,13 @@ static void help_is_exactly_this(void **state)
 	assert_memory_equal(buf_str(&text), help_of_drop_old, sizeof(help_of_drop_old) - 1);
 }
 
+static int release_words(void **state)
+{
+	(void)state;
+	arena_release(&words);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,5 +302,5 @@ int main(void)
 		cmocka_unit_test(help_is_exactly_this),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, release_words);
 }
