@@ -9,7 +9,9 @@ DESTDIR ?=
 V ?= 0
 WERROR ?= 1
 
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
 INSTALL ?= install
@@ -30,8 +32,10 @@ PKG_CFLAGS = $(call lazy,PKG_CFLAGS,$(PKG_CONFIG) --cflags $(PKGS) | sed 's/-I/-
 PKG_LIBS = $(call lazy,PKG_LIBS,$(PKG_CONFIG) --libs $(PKGS))
 NPROC = $(call lazy,NPROC,nproc)
 
-ifeq ($(SANITIZE),1)
+ifeq ($(SANITIZE),address)
 HARDEN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),thread)
+HARDEN := -fsanitize=thread -fno-omit-frame-pointer
 else
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 endif
@@ -69,13 +73,15 @@ SHIMS := $(SHIM_SRCS:tests/%.c=$(BUILD)/tests/%.so)
 HELPER_SRCS := $(filter-out $(SHIM_SRCS),$(wildcard tests/integration/*.c tests/crash/*.c tests/bench/*.c))
 HELPERS := $(HELPER_SRCS:tests/%.c=$(BUILD)/tests/%)
 TEST_SRCS := $(UNIT_SRCS) $(UNIT_HELPER_SRCS) $(SHIM_SRCS) $(HELPER_SRCS)
+FUZZ_SRCS := $(wildcard tests/fuzz/*.c)
 executable = $(shell for f in $(sort $(wildcard $1)); do if [ -x "$$f" ]; then echo "$$f"; fi; done)
 
 # What a test script sees of the build.
 TEST_ENV = HOLDFAST="$(abspath $(BUILD))/holdfast" HOLDFAST_BUILD="$(abspath $(BUILD))"
 RUN_TESTS = $(TEST_ENV) tests/lib/run-tests
 
-.PHONY: all help bootstrap check check-built unit integration crash bench demo asan asan-built lint tidy format install clean FORCE
+.PHONY: all help bootstrap check check-built programs unit integration crash bench demo asan asan-built tsan tsan-built \
+	lint tidy format install clean FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -86,6 +92,7 @@ help:
 		'check        unit, integration and a short form of the crash tests' \
 		'unit, integration, crash   each alone; crash in its full form' \
 		'asan         unit and integration tests under the address and undefined-behaviour sanitizers' \
+		'tsan         unit tests, a backup and a restore under the thread sanitizer' \
 		'demo         a backup, a disaster and a proven restore on a throwaway server' \
 		'bench        speed and memory beside the peers' \
 		'lint         clang-format, clang-tidy, shellcheck, who includes whom;  format: rewrite what clang-format minds' \
@@ -154,8 +161,10 @@ $(SHIMS): $(BUILD)/tests/%.so: tests/%.c Makefile
 
 # --- testing -----------------------------------------------------------------------------------------------------------------
 
+programs: all $(UNIT_BINS) $(SHIMS) $(HELPERS)
+
 check: bootstrap
-	$(SUBMAKE) $(PAR) all $(UNIT_BINS) $(SHIMS) $(HELPERS)
+	$(SUBMAKE) $(PAR) programs
 	$(SUBMAKE) check-built
 
 check-built:
@@ -170,14 +179,19 @@ integration: all $(SHIMS) $(HELPERS)
 crash: all $(SHIMS) $(HELPERS)
 	@$(RUN_TESTS) --show --limit 7200 --env CRASH=full $(call executable,tests/crash/*.sh)
 
-asan:
-	$(SUBMAKE) $(PAR) BUILD=$(BUILD)/asan SANITIZE=1 CFLAGS='-O1 -g' all \
-		$(UNIT_SRCS:tests/unit/%.c=$(BUILD)/asan/tests/%) $(SHIM_SRCS:tests/%.c=$(BUILD)/asan/tests/%.so) \
-		$(HELPER_SRCS:tests/%.c=$(BUILD)/asan/tests/%)
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=1 CFLAGS='-O1 -g' asan-built
+# Each in a build of its own.
+asan: SANITIZER := address
+tsan: SANITIZER := thread
+asan tsan: bootstrap
+	$(SUBMAKE) $(PAR) BUILD=$(BUILD)/$@ SANITIZE=$(SANITIZER) CFLAGS='-O1 -g' programs
+	$(SUBMAKE) BUILD=$(BUILD)/$@ SANITIZE=$(SANITIZER) CFLAGS='-O1 -g' $@-built
 
 asan-built:
 	@$(RUN_TESTS) --limit 900 $(UNIT_BINS) $(call executable,tests/integration/*.sh)
+
+# The driver forks and runs threads in the child: told to go on.
+tsan-built:
+	@$(RUN_TESTS) --limit 900 --env TSAN_OPTIONS=die_after_fork=0 $(UNIT_BINS) tests/integration/roundtrip.sh
 
 bench: bootstrap
 	$(SUBMAKE) $(PAR) all $(HELPERS)
@@ -189,9 +203,10 @@ demo: bootstrap
 
 # --- reading -----------------------------------------------------------------------------------------------------------------
 
-FORMATTED = $(foreach d,$(ROOMS) orchestrator/plans tests/unit tests/integration tests/crash tests/bench,$(wildcard $d/*.[ch]))
+FORMATTED = $(foreach d,$(ROOMS) orchestrator/plans tests/unit tests/integration tests/crash tests/bench tests/fuzz,\
+	$(wildcard $d/*.[ch]))
 SCRIPTS = $(shell grep -lE '^\#!.*\b(ba)?sh\b' -r scripts tests .ci --include='*' 2>/dev/null; ls tests/lib/*.sh 2>/dev/null)
-TIDIED = $(patsubst %.c,$(BUILD)/lint/%.tidy,$(SRCS) $(TEST_SRCS))
+TIDIED = $(patsubst %.c,$(BUILD)/lint/%.tidy,$(SRCS) $(TEST_SRCS) $(FUZZ_SRCS))
 
 lint: bootstrap
 	$(say) FORMAT
@@ -229,4 +244,4 @@ install: all
 clean:
 	$(Q)rm -rf $(BUILD)
 
--include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(patsubst %.c,$(BUILD)/obj/%.d,$(TEST_SRCS))
+-include $(LIB_OBJS:.o=.d) $(MAIN_OBJ:.o=.d) $(patsubst %.c,$(BUILD)/obj/%.d,$(TEST_SRCS) $(FUZZ_SRCS))
