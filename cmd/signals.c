@@ -31,7 +31,8 @@ int signals_install(struct cancel *cancel, struct ui *ui, struct error *err)
 	static const struct {
 		int number;
 		void (*handler)(int);
-	} table[] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_stop}, {SIGUSR1, on_tell}, {SIGPIPE, SIG_IGN}};
+	} table[] = {{SIGTERM, on_stop}, {SIGINT, on_stop}, {SIGHUP, on_stop}, {SIGUSR1, on_tell}, {SIGPIPE, SIG_IGN},
+		{SIGXFSZ, SIG_IGN} /* too large a file is an error of write() */};
 
 	the_cancel = cancel;
 	the_ui = ui;

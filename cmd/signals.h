@@ -1,5 +1,6 @@
 /*
- * Signals: SIGTERM, SIGINT and SIGHUP stop politely, a second one at once; SIGUSR1 tells progress; SIGPIPE is an error of write().
+ * Signals: SIGTERM, SIGINT and SIGHUP stop politely, a second one at once; SIGUSR1 tells progress;
+ * SIGPIPE and SIGXFSZ are errors of write().
  */
 #ifndef CMD_SIGNALS_H
 #define CMD_SIGNALS_H
