@@ -117,7 +117,8 @@ void inventory_sort_members(struct inventory *inv)
 
 		for (size_t k = 0; k < t->members_count; k++)
 			t->members[k] = place[t->members[k]];
-		qsort(t->members, t->members_count, sizeof(*t->members), by_value);
+		if (t->members_count > 1)
+			qsort(t->members, t->members_count, sizeof(*t->members), by_value);
 	}
 	free(inv->members);
 	inv->members = sorted;
