@@ -79,7 +79,8 @@ static void restore_summary(const json_t *parameters, const struct run_result *r
 	const json_t *o = result->outputs;
 	const char *step = json_object_get(o, "fill") ? "fill" : "tables";
 	const char *id = output_text(o, "select", "backup_id"), *new_db = output_text(o, "select", "new_db");
-	const char *kept = output_text(o, "swap", "kept_name"), *sql = output_text(o, "tables", "copy_back_sql");
+	const char *kept = output_text(o, "swap", "kept_name"), *sql = output_text(o, "tables", "copy_back_sql"),
+		   *schema = output_text(o, "select", "schema");
 	char *tables cleanup(mem_freep) = text_count(output_number(o, step, "tables"));
 	char *rows cleanup(mem_freep) = text_count(output_number(o, step, "rows"));
 	char *proven cleanup(mem_freep) = text_count(output_number(o, step, "tables_proven"));
@@ -89,8 +90,10 @@ static void restore_summary(const json_t *parameters, const struct run_result *r
 	printf("backup set    %s\n", id ? id : "-");
 	if (json_object_get(o, "swap") && kept)
 		printf("in service    the restored database; the former one is kept as \"%s\"\n", kept);
-	else if (strcmp(step, "fill") == 0 && new_db)
+	else if (new_db && (strcmp(step, "fill") == 0 || !sql))
 		printf("database      %s\n", new_db);
+	else if (schema)
+		printf("schema        %s\n", schema);
 	printf("tables        %s, %s rows", tables, rows);
 	if (output_number(o, step, "content_bytes"))
 		printf(", %s", size);

@@ -33,6 +33,7 @@ struct restore_options {
 	const struct inventory *inventory;
 	const struct restore_source *source;
 	int jobs;                        /* 0: 2 */
+	bool is_partial;                 /* only some tables: their size is not known beforehand */
 	bool is_owner_left_out;          /* --no-owner: owners and ACLs are not restored */
 	const struct role_map *role_map; /* ends with from NULL; may be NULL */
 	enum restore_verify verify;
@@ -85,6 +86,10 @@ struct table_restore_options {
  * database of its own.  ERR_REFUSED when no table matches a pattern, or the live table is gone or has lost a column. */
 int restore_tables(const struct table_restore_options *o, struct restore_report *ret, struct buf *ret_copy_back_sql,
 	struct error *err) must_check;
+/* What restore_tables() would refuse, before it has made anything. */
+int restore_tables_preflight(const struct table_restore_options *o, struct error *err) must_check;
+/* Drops the tables that restore_tables() made in ${into_schema}, and the schema when nothing else is in it.  Repeatable. */
+int restore_tables_discard(const struct table_restore_options *o, struct error *err) must_check;
 
 /*
  * Swap and fence, by name on the maintenance connection.  All are repeatable.

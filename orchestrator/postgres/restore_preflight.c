@@ -206,8 +206,13 @@ static int check_collations(struct preflight *p, struct error *err)
 static int check_names(struct preflight *p, struct error *err)
 {
 	const char *target = p->o->target_db;
+	int is_template = has_row(
+		p, "SELECT FROM pg_catalog.pg_database WHERE datname = $1 AND (datistemplate OR NOT datallowconn)", target, err);
 
-	(void)err;
+	if (is_template < 0)
+		return -1;
+	if (is_template)
+		problem(p, "Database \"%s\" is a template or takes no connections.", target);
 	if (strlen(target) > 63)
 		problem(p, "The name \"%s\" has more than 63 bytes.", target);
 	if (!*target)
@@ -232,7 +237,7 @@ static int check_disk(struct preflight *p, struct error *err)
 	uint64_t have;
 
 	(void)err;
-	if (!want)
+	if (!want || p->o->is_partial)
 		return 0;
 	if (!is_local(&p->pg) || pg_value(&p->pg, "SHOW data_directory", &dir, &denied) <= 0 || statvfs(dir, &st) < 0) {
 		event_text(p->o->events, EVENT_INFO, "free disk space of the server is not known; the database had %llu MiB",
@@ -263,10 +268,16 @@ static int check_connections(struct preflight *p, struct error *err)
 	return 0;
 }
 
+static int check_rights(struct preflight *p, struct error *err)
+{
+	return restore_rights(&p->pg, p->o, &p->lines, &p->count, err);
+}
+
 static int check_all(struct preflight *p, struct error *err)
 {
 	static int (*const checks[])(struct preflight * p, struct error * err) = {check_names, check_versions, check_privileges,
-		check_roles, check_extensions, check_tablespaces, check_locale, check_collations, check_disk, check_connections};
+		check_roles, check_extensions, check_tablespaces, check_locale, check_collations, check_disk, check_connections,
+		check_rights};
 
 	for (size_t i = 0; i < array_len(checks); i++)
 		if (checks[i](p, err) < 0)

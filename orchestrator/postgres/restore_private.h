@@ -2,6 +2,7 @@
  * What the files of the restore share.  Not for others.
  *
  *   restore_preflight.c  what would make it fail, told before it starts
+ *   restore_rights.c     what its role may not do, told likewise
  *   restore_create.c     the new database: made, recognised, finished, discarded
  *   restore_done.c       what is done, in the database itself
  *   restore_schema.c     the schema's statements: read from the archive, run in batches
@@ -127,6 +128,9 @@ bool work_foreign_tables(const struct schema *s, const struct toc_entry *e, cons
 int restore_connect(
 	const struct restore_options *o, const char *what, struct cancel *cancel, struct pg *ret, struct error *err) must_check;
 int restore_maintenance(const struct restore_options *o, struct pg *ret, struct error *err) must_check;
+/* What the role of ${pg} may not restore, one line each appended to ${lines}; nothing for a superuser. */
+int restore_rights(
+	struct pg *pg, const struct restore_options *o, struct buf *lines, unsigned *count, struct error *err) must_check;
 /*
  * Ends what a killed restore has left behind on the server, and waits until it is gone: sessions of ours in the target database, and
  * those whose statement names ${word} (may be NULL).  A backend goes on with its statement after its client has died, and may still

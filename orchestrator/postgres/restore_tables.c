@@ -75,12 +75,20 @@ static size_t choose(struct tables *t, const char *pattern)
 	return found;
 }
 
+static int no_match(const char *pattern, struct error *err)
+{
+	err_set(err, ERR_REFUSED, "backup has no table that matches \"%s\"", pattern);
+	return err_hint(err,
+		"\"holdfast show\" lists the tables. Rows of a partitioned table are in its partitions, those of a view in no backup; a name "
+		"with capitals or blanks needs double quotes inside the pattern.");
+}
+
 static int choose_all(struct tables *t, struct error *err)
 {
 	t->is_chosen = mem_zalloc((t->o->base.inventory->tables_count + 1) * sizeof(*t->is_chosen));
 	for (const char *const *pattern = t->o->tables; *pattern; pattern++)
 		if (!choose(t, *pattern))
-			return err_set(err, ERR_REFUSED, "backup has no table that matches \"%s\"", *pattern);
+			return no_match(*pattern, err);
 	return 0;
 }
 
@@ -349,6 +357,68 @@ static int put_all_copy_back(struct tables *t, struct buf *out, struct error *er
 			put_copy_back(&inv->tables[i], t->o->into_schema, rc, out);
 	}
 	buf_puts(out, "COMMIT;\n");
+	return 0;
+}
+
+/* --- before and instead -------------------------------------------------------------------------------------------------- */
+
+static int check_beside(struct tables *t, struct error *err)
+{
+	const struct restore_options *o = &t->o->base;
+	struct pg_options po = {.conninfo = o->conninfo, .what = "restore tables", .cancel = o->cancel, .is_pinned = true};
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (check_names(t, err) < 0 || pg_open(&po, &t->pg, err) < 0)
+		return -1;
+	for (size_t i = 0; i < o->inventory->tables_count; i++)
+		if (t->is_chosen[i] && check_columns(t, &o->inventory->tables[i], err) < 0)
+			return -1;
+	if (pg_exec(&t->pg,
+		    "SELECT current_user, pg_catalog.current_database() WHERE NOT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')",
+		    &res, err) < 0)
+		return -1;
+	if (!PQntuples(res))
+		return 0;
+	err_set(err, ERR_REFUSED, "role \"%s\" may not create schemas in database \"%s\"", PQgetvalue(res, 0, 0),
+		PQgetvalue(res, 0, 1));
+	return err_hint(err, "Restore as the owner of the database, or into a new database (--target-db).");
+}
+
+int restore_tables_preflight(const struct table_restore_options *o, struct error *err)
+{
+	struct tables t cleanup(tables_release) = {.o = o, .failures.lock = PTHREAD_MUTEX_INITIALIZER};
+
+	if (choose_all(&t, err) < 0)
+		return -1;
+	return o->into_schema ? check_beside(&t, err) : 0;
+}
+
+/* Only what carries our mark; a schema with anything else in it stays. */
+int restore_tables_discard(const struct table_restore_options *o, struct error *err)
+{
+	struct tables t cleanup(tables_release) = {.o = o, .failures.lock = PTHREAD_MUTEX_INITIALIZER};
+	struct pg_options po = {.conninfo = o->base.conninfo, .what = "restore tables", .cancel = o->base.cancel};
+	char *mark cleanup(mem_freep) = mark_of(&t), *schema cleanup(mem_freep) = pg_ident(o->into_schema);
+	PGresult *res cleanup(pg_clearp) = NULL;
+	struct error in_use cleanup(err_clear) = ERROR_INIT;
+
+	if (pg_open(&po, &t.pg, err) < 0 ||
+		pg_query(&t.pg,
+			"SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+			"WHERE n.nspname = $1 AND pg_catalog.obj_description(c.oid, 'pg_class') = $2",
+			2, (const char *const[]){o->into_schema, mark}, &res, err) < 0)
+		return -1;
+	for (int i = 0; i < PQntuples(res); i++) {
+		char *name cleanup(mem_freep) = pg_qualified(o->into_schema, PQgetvalue(res, i, 0));
+
+		if (pg_execf(&t.pg, err, "DROP TABLE IF EXISTS %s", name) < 0)
+			return err_context(err, "could not drop table \"%s.%s\"", o->into_schema, PQgetvalue(res, i, 0));
+	}
+	if (pg_execf(&t.pg, &in_use, "DROP SCHEMA IF EXISTS %s", schema) == 0)
+		return 0;
+	if (strcmp(in_use.sqlstate, "2BP01") != 0)
+		return err_move(err, &in_use);
+	event_text(o->base.events, EVENT_WARNING, "schema \"%s\" holds something else and is left as it is", o->into_schema);
 	return 0;
 }
 

@@ -188,6 +188,23 @@ static int note_subscriptions(struct pg *pg, const char *database, struct event_
 	return 0;
 }
 
+/* RENAME is its owner's, and of a role that may create databases. */
+static int check_owner(struct pg *pg, const char *database, struct buf *lines, unsigned *count, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(pg,
+		    "SELECT current_user, pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database WHERE datname = $1 "
+		    "AND NOT pg_catalog.pg_has_role(datdba, 'MEMBER')",
+		    1, (const char *const[]){database}, &res, err) < 0)
+		return err_context(err, "could not look for the owner of database \"%s\"", database);
+	if (PQntuples(res))
+		add_line(lines, count,
+			"Database \"%s\" belongs to role \"%s\", of which \"%s\" is no member: it may not rename it.", database,
+			PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 0));
+	return 0;
+}
+
 int swap_preflight(struct pg *maintenance, const char *database, const char *new_db, struct event_sink *events, struct error *err)
 {
 	struct buf lines cleanup(buf_release) = {0};
@@ -197,7 +214,8 @@ int swap_preflight(struct pg *maintenance, const char *database, const char *new
 	if (rc < 0)
 		return -1;
 	if (rc &&
-		(check_slots(maintenance, database, events, &lines, &count, err) < 0 ||
+		(check_owner(maintenance, database, &lines, &count, err) < 0 ||
+			check_slots(maintenance, database, events, &lines, &count, err) < 0 ||
 			check_prepared(maintenance, database, &lines, &count, err) < 0 ||
 			note_subscriptions(maintenance, database, events, err) < 0))
 		return -1;
@@ -208,8 +226,8 @@ int swap_preflight(struct pg *maintenance, const char *database, const char *new
 	err_set(err, ERR_REFUSED, "cannot swap database \"%s\": %u %s in the way", database, count,
 		count == 1 ? "thing stands" : "things stand");
 	err_detail(err, "%s", buf_str(&lines));
-	return err_hint(
-		err, "Stop the consumers of the slots, and commit or roll back the prepared transactions; then try again.");
+	return err_hint(err,
+		"Stop the consumers of slots, commit or roll back prepared transactions, restore as the owner; then try again.");
 }
 
 /* --- swap --------------------------------------------------------------------------------------------------------------- */

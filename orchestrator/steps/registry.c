@@ -10,6 +10,7 @@ const struct step_kind *const step_kinds[] = {
 	&step_restore_create,
 	&step_restore_fill,
 	&step_restore_settings,
+	&step_restore_tables_preflight,
 	&step_restore_tables,
 	&step_postgres_swap,
 	NULL,

@@ -4,6 +4,8 @@ static const struct param_spec params[] = {
 	RESTORE_PARAMS,
 	{"is_new", PARAM_BOOL, .default_text = "true",
 		.about = "whether the name was made for this run; else an empty database may exist"},
+	{"no_owner", PARAM_BOOL, .default_text = "false", .about = "the database belongs to the role that restores"},
+	{"map_role", PARAM_MAP, .about = "roles of the set → roles of this server"},
 	{0},
 };
 
