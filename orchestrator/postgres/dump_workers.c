@@ -117,10 +117,9 @@ static int lock_piece(struct copier *c, size_t piece, struct error *err)
 		snapshot_mark_changed(err);
 		return err_context(err, "could not lock table \"%s.%s\"", t->schema, t->name);
 	}
-	if (rc == 1) {
-		c->locked_table = table + 1;
+	c->locked_table = rc == 1 ? table + 1 : 0; /* the one before was given up */
+	if (rc == 1)
 		return 1;
-	}
 	pthread_mutex_lock(&d->mutex);
 	d->handed = mem_grow(d->handed, &d->handed_cap, d->handed_count + 1, sizeof(*d->handed));
 	d->handed[d->handed_count++] = piece;

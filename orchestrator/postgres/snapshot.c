@@ -9,7 +9,8 @@
  *
  * Workers lock again what they copy.  If somebody waits for an exclusive lock behind the leader's, a worker would queue behind him
  * and he behind the leader: a deadlock no server can see.  So workers lock with NOWAIT under a savepoint, and a table they cannot
- * have is copied by the leader, which has it.
+ * have is copied by the leader, which has it.  Going back to the savepoint before the next table gives up the lock on the last: the
+ * server's lock table holds each table once for the leader, once for pg_dump, and not again for the workers.
  */
 #include "orchestrator/postgres/snapshot.h"
 
@@ -197,7 +198,9 @@ int snapshot_join(struct pg *pg, const char *id, struct error *err)
 	char *snapshot cleanup(mem_freep) = pg_literal(id);
 
 	if (pg_exec(pg, guard, NULL, err) < 0 || pg_exec(pg, "SET enable_tidscan = on; SET enable_seqscan = on", NULL, err) < 0 ||
-		pg_execf(pg, err, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT %s", snapshot) < 0)
+		pg_execf(pg, err,
+			"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT %s; SAVEPOINT holdfast",
+			snapshot) < 0)
 		return err_context(err, "could not join the snapshot");
 	return 0;
 }
@@ -206,10 +209,9 @@ int snapshot_lock_now(struct pg *pg, const char *schema, const char *name, struc
 {
 	char *table cleanup(mem_freep) = pg_qualified(schema, name);
 
-	if (pg_execf(pg, err, "SAVEPOINT holdfast; LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT; RELEASE SAVEPOINT holdfast",
-		    table) == 0)
+	if (pg_execf(pg, err, "ROLLBACK TO SAVEPOINT holdfast; LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT", table) == 0)
 		return 1;
 	if (strcmp(err->sqlstate, "55P03") != 0)
 		return -1;
-	return pg_exec(pg, "ROLLBACK TO SAVEPOINT holdfast; RELEASE SAVEPOINT holdfast", NULL, err);
+	return pg_exec(pg, "ROLLBACK TO SAVEPOINT holdfast", NULL, err);
 }

@@ -119,6 +119,15 @@ t_wait 20 runs queuer TRUNCATE
 leave queuer
 t_is "$(pg_sql 'SELECT count(*) FROM c2' -d app)" 0 'the truncation went on afterwards'
 
+t_begin a_worker_holds_the_lock_of_the_table_it_copies_and_no_other
+begin_dump -j 1 -s 1000 "$T_TMP/one_lock"
+t_wait 20 holds 'holdfast dump worker 1' b
+t_is "$(pg_sql "SELECT string_agg(DISTINCT l.relation::regclass::text, ' ') FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE
+	application_name = 'holdfast dump worker 1' AND locktype = 'relation' AND relation >= 16384 AND relation::regclass::text !~ 'pg_toast'" -d app)" b \
+	'the largest, which came first, is given up'
+end_dump
+t_is "$t_status" 0 'exit status'
+
 t_begin the_dump_gives_way_to_a_lock_that_waits_too_long
 pg_sql 'INSERT INTO c2 VALUES (2)' -d app
 begin_dump -j 1 -p 65536 -s 1000 -w 1000 "$T_TMP/gives_way"
