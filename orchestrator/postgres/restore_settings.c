@@ -161,8 +161,35 @@ static void put_name_list(struct buf *sql, const char *value)
 		buf_puts(sql, "''");
 }
 
+/*
+ * Settings that the server does not take (of another role, of a superuser, of a parameter that this version does not have) are left out
+ * and told: the rows are proven by now, and there would be no way on.  1, 0 left out, -1.
+ */
+static int is_setting_possible(struct apply *a, const char *sql, const struct inv_setting *s, struct error *err)
+{
+	static const char *const states[] = {"42501", "42704", "22023"};
+	struct error failed cleanup(err_clear) = ERROR_INIT;
+
+	if (pg_exec(a->pg, "BEGIN", NULL, err) < 0)
+		return -1;
+	if (pg_exec(a->pg, sql, NULL, &failed) == 0)
+		return pg_exec(a->pg, "ROLLBACK", NULL, err) < 0 ? -1 : 1;
+	if (a->pg->conn && PQtransactionStatus(a->pg->conn) != PQTRANS_IDLE && pg_exec(a->pg, "ROLLBACK", NULL, err) < 0)
+		return -1;
+	for (size_t i = 0; i < array_len(states); i++) {
+		if (strcmp(failed.sqlstate, states[i]) != 0)
+			continue;
+		event_text(a->o->events, EVENT_WARNING, "setting %.*s of database \"%s\"%s%s%s is left out: %s",
+			(int)strcspn(s->setting, "="), s->setting, a->o->target_db, s->role ? " for role \"" : "",
+			s->role ? s->role : "", s->role ? "\"" : "", failed.message);
+		return 0;
+	}
+	return err_move(err, &failed);
+}
+
 static int put_setting(struct apply *a, const struct inv_setting *s, struct error *err)
 {
+	struct buf sql cleanup(buf_release) = {0};
 	const char *equals = strchr(s->setting, '='), *role = s->role ? role_mapped(a->map, s->role) : NULL;
 	char *name cleanup(mem_freep) = equals ? mem_strndup(s->setting, (size_t)(equals - s->setting)) : NULL;
 	char *literal cleanup(mem_freep) = NULL, *role_ident cleanup(mem_freep) = NULL;
@@ -173,25 +200,28 @@ static int put_setting(struct apply *a, const struct inv_setting *s, struct erro
 	/* A setting's name is dotted words, each of which may need quotes; SQL takes them quoted as one. */
 	if (role) {
 		role_ident = pg_ident(role);
-		buf_printf(&a->sql, "ALTER ROLE %s IN DATABASE %s SET ", role_ident, a->target);
+		buf_printf(&sql, "ALTER ROLE %s IN DATABASE %s SET ", role_ident, a->target);
 	} else {
-		buf_printf(&a->sql, "ALTER DATABASE %s SET ", a->target);
+		buf_printf(&sql, "ALTER DATABASE %s SET ", a->target);
 	}
 	for (const char *p = name; *p;) {
 		size_t n = strcspn(p, ".");
 		char *word cleanup(mem_freep) = mem_strndup(p, n), *ident cleanup(mem_freep) = pg_ident(word);
 
-		buf_printf(&a->sql, "%s%s", ident, p[n] ? "." : " = ");
+		buf_printf(&sql, "%s%s", ident, p[n] ? "." : " = ");
 		p += n + (p[n] == '.');
 	}
 	if (is_name_list(name)) {
-		put_name_list(&a->sql, equals + 1);
+		put_name_list(&sql, equals + 1);
 	} else {
 		literal = pg_literal(equals + 1);
-		buf_puts(&a->sql, literal);
+		buf_puts(&sql, literal);
 	}
-	buf_puts(&a->sql, ";\n");
-	return 0;
+	buf_puts(&sql, ";\n");
+	rc = is_setting_possible(a, buf_str(&sql), s, err);
+	if (rc > 0)
+		buf_puts(&a->sql, buf_str(&sql));
+	return rc < 0 ? -1 : 0;
 }
 
 static const struct {
