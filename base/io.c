@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,4 +298,15 @@ char *io_path_dir(const char *path)
 	while (n > 1 && path[n - 1] == '/')
 		n--;
 	return mem_strndup(path, n);
+}
+
+const char *io_home_dir(void)
+{
+	const char *home = getenv("HOME");
+	const struct passwd *user;
+
+	if (home && *home == '/')
+		return home;
+	user = getpwuid(geteuid());
+	return user && user->pw_dir && *user->pw_dir == '/' ? user->pw_dir : NULL;
 }

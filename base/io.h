@@ -35,5 +35,8 @@ int io_remove_file(const char *path, struct error *err) must_check; /* 1 removed
 
 char *io_path_join(const char *dir, const char *name) must_check; /* malloc'd */
 char *io_path_dir(const char *path) must_check;                   /* malloc'd; "." where there is none */
+/* HOME, or what the user database says where cron or a service manager has set none; NULL when neither is absolute.  Borrowed; not for
+ * threads. */
+const char *io_home_dir(void);
 
 #endif

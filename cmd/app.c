@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/io.h"
 #include "cmd/commands.h"
 #include "cmd/exit_status.h"
 #include "cmd/output.h"
@@ -48,13 +49,13 @@ static void hide_passwords(int argc, char **argv)
 
 static char *default_state_dir(void)
 {
-	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	const char *xdg = getenv("XDG_STATE_HOME"), *home = io_home_dir();
 
 	if (geteuid() == 0)
 		return mem_strdup("/var/lib/holdfast");
 	if (xdg && *xdg == '/')
 		return mem_printf("%s/holdfast", xdg);
-	return mem_printf("%s/.local/state/holdfast", home && *home ? home : "");
+	return mem_printf("%s/.local/state/holdfast", home ? home : "");
 }
 
 static int load_config(struct app *app, struct error *err)

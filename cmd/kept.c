@@ -7,6 +7,8 @@
 #include <unistd.h>
 #include "cmd/commands.h"
 #include "cmd/output.h"
+#include "cmd/runs.h"
+#include "cmd/sets.h"
 #include "cmd/target.h"
 #include "orchestrator/postgres/restore.h"
 
@@ -60,6 +62,34 @@ static int drop(struct app *app, struct pg *pg, const struct kept_database *k, s
 	return 0;
 }
 
+/* Where neither options nor configuration name a database, the restore that kept  does: its journal is on this host. */
+static int find_database(struct app *app, const char *name, struct target *t, struct error *err)
+{
+	struct run_summary *runs = NULL;
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+	size_t count = 0;
+	int rc = 0;
+
+	if (target_resolve(app, NEED_ADMIN, t, err) < 0)
+		return -1;
+	if (t->database)
+		return 0;
+	if (runs_list(app->state_dir, &runs, &count, &ignored) < 0)
+		err_clear(&ignored);
+	for (size_t i = 0; i < count && !t->database && rc == 0; i++) {
+		const char *kept = output_text(runs[i].outputs, "swap", "kept_name");
+		const char *database = json_string_value(json_object_get(runs[i].parameters, "database"));
+
+		if (kept && database && strcmp(kept, name) == 0)
+			rc = target_conninfo(app, database, &t->database, err);
+	}
+	runs_list_release(runs, count);
+	if (rc < 0 || t->database)
+		return rc;
+	target_release(t);
+	return target_resolve(app, NEED_DATABASE | NEED_ADMIN, t, err);
+}
+
 int cmd_drop_old(struct app *app, struct error *err)
 {
 	struct target t cleanup(target_release) = {0};
@@ -69,7 +99,7 @@ int cmd_drop_old(struct app *app, struct error *err)
 	size_t count = 0;
 	int rc;
 
-	if (target_resolve(app, NEED_DATABASE | NEED_ADMIN, &t, err) < 0)
+	if (find_database(app, app->options.operands[0], &t, err) < 0)
 		return -1;
 	if (target_open_maintenance(app, t.database, &pg, err) < 0 || kept_list(&pg, &kept, &count, err) < 0)
 		return -1;

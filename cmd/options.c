@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
@@ -84,12 +85,23 @@ static int check_text(const struct option_spec *spec, const char *text, const ch
 	}
 }
 
+/* Journals and output are JSON, which holds nothing else. */
+static bool is_utf8(const char *text)
+{
+	json_t *probe = json_string(text);
+
+	json_decref(probe);
+	return probe != NULL;
+}
+
 static int value_add(
 	struct options *o, enum option_id id, enum option_source source, const char *text, const char *as, struct error *err)
 {
 	const struct option_spec *spec = &option_specs[id];
 	struct option_value *v = &o->values[id];
 
+	if (!is_utf8(text))
+		return err_set(err, ERR_CONFIG, "%s is not valid UTF-8", as);
 	if (spec->type != OPTION_FLAG && check_text(spec, text, as, err) < 0)
 		return -1;
 	v->texts = mem_grow(v->texts, &v->cap, v->count + 1, sizeof(*v->texts));
@@ -301,6 +313,14 @@ static int check_operands(const struct options *o, struct error *err)
 
 	if (!c)
 		return 0;
+	for (size_t i = 0; i < o->operands_count; i++) {
+		/* "holdfast restore \"$ID\"" with a variable that is not set must not mean whatever begins with nothing. */
+		if (!*o->operands[i])
+			return err_set(err, ERR_CONFIG, "an argument of command \"%s\" is empty: %s", c->name, c->operands);
+		if (!is_utf8(o->operands[i]))
+			return err_set(
+				err, ERR_CONFIG, "an argument of command \"%s\" is not valid UTF-8: %s", c->name, c->operands);
+	}
 	if (o->operands_count < (size_t)c->operands_min) {
 		err_set(err, ERR_CONFIG, "command \"%s\" needs %s", c->name, c->operands);
 		return err_hint(err, "See \"holdfast %s --help\".", c->name);
@@ -321,6 +341,21 @@ static bool wants(int argc, char *const *argv, const char *name, const char *let
 	return false;
 }
 
+/* "holdfast backup --jobs=0 --output json" wants its error as JSON, though --output stands behind what was not understood. */
+static void find_output(int argc, char *const *argv, struct options *o)
+{
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0 && !option_is_given(o, OPT_OUTPUT); i++) {
+		const char *text = strncmp(argv[i], "--output=", 9) == 0   ? argv[i] + 9
+			: strcmp(argv[i], "--output") == 0 && i + 1 < argc ? argv[i + 1]
+									   : NULL;
+
+		if (text && value_add(o, OPT_OUTPUT, SOURCE_FLAG, text, "", &ignored) < 0)
+			err_clear(&ignored);
+	}
+}
+
 int options_parse(int argc, char *const *argv, struct options *ret, struct error *err)
 {
 	struct walk w = {.argc = argc, .at = 1, .argv = argv};
@@ -338,6 +373,7 @@ int options_parse(int argc, char *const *argv, struct options *ret, struct error
 	if (rc < 0) {
 		struct error ignored cleanup(err_clear) = ERROR_INIT;
 
+		find_output(argc, argv, ret);
 		/* HOLDFAST_OUTPUT=json holds for this error, too. */
 		(void)parse_environment(ret, &ignored);
 		return -1;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/json.h"
 #include "cmd/exit_status.h"
 
 #define OUTPUT_FORMAT "holdfast-output/1"
@@ -133,10 +134,28 @@ json_t *json_time(int64_t utc_ms)
 	return utc_ms ? json_string(clock_format(utc_ms, text)) : json_null();
 }
 
+/* Bytes that are no UTF-8 (a server's message in another encoding) cannot stand in JSON: they become U+FFFD. */
+static json_t *json_text(const char *text)
+{
+	struct buf b cleanup(buf_release) = {0};
+	struct json_writer w = {.out = &b};
+	json_t *s = text ? json_string(text) : json_null();
+
+	if (s)
+		return s;
+	jw_str(&w, NULL, text);
+	return json_loads(buf_str(&b), JSON_DECODE_ANY, NULL);
+}
+
 static json_t *json_error(const struct error *err)
 {
-	return json_pack("{s:s, s:s?, s:s?, s:s?}", "class", err_class_name(err->class), "message", err->message, "detail",
-		err->detail, "hint", err->hint);
+	json_t *o = json_object();
+
+	json_object_set_new(o, "class", json_string(err_class_name(err->class)));
+	json_object_set_new(o, "message", json_text(err->message));
+	json_object_set_new(o, "detail", json_text(err->detail));
+	json_object_set_new(o, "hint", json_text(err->hint));
+	return o;
 }
 
 void output_json(struct app *app, int exit_status, const struct error *err)
@@ -151,13 +170,8 @@ void output_json(struct app *app, int exit_status, const struct error *err)
 	json_object_set_new(doc, "exit_status", json_integer(exit_status));
 	if (app->result)
 		json_object_update(doc, app->result);
-	if (err->class != ERR_NONE) {
-		json_t *e = json_error(err);
-
-		/* Bytes that are no UTF-8 (a server's message in another encoding) cannot stand in JSON. */
-		json_object_set_new(doc, "error",
-			e ? e : json_pack("{s:s, s:s}", "class", err_class_name(err->class), "message", "message is not UTF-8"));
-	}
+	if (err->class != ERR_NONE)
+		json_object_set_new(doc, "error", json_error(err));
 	text = json_dumps(doc, JSON_INDENT(2));
 	if (text)
 		puts(text);

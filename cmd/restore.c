@@ -57,7 +57,7 @@ static int refuse_unfinished(struct app *app, const char *stack, struct error *e
 			continue;
 		rc = err_set(err, ERR_REFUSED, "an earlier restore of stack \"%s\" did not finish: run \"%s\" (%s)", stack,
 			s->run_id, s->state);
-		err_detail(err, "Its half-filled database is still there.");
+		err_detail(err, "What it made is still there.");
 		err_hint(err, "\"holdfast resume %s\" continues it; \"holdfast abandon %s\" removes what it made.", s->run_id,
 			s->run_id);
 	}
@@ -115,6 +115,14 @@ static int confirm_swap(struct app *app, const struct target *t, const char *whi
 	return err_set(err, ERR_CONFIG, "not confirmed: nothing was changed");
 }
 
+/* What was read is damaged: nothing was swapped in, and there may be another set. */
+static int explain_damage(struct error *err)
+{
+	if (err->class == ERR_CORRUPT && !err->hint)
+		return err_hint(err, "\"holdfast list\" shows the other sets; give the id of an older one to restore that.");
+	return -1;
+}
+
 int cmd_restore(struct app *app, struct error *err)
 {
 	struct target t cleanup(target_release) = {0};
@@ -147,7 +155,7 @@ int cmd_restore(struct app *app, struct error *err)
 	if (r.options.is_dry_run)
 		runner_print_dry_run(app, &result);
 	if (runner_finish(&r, plan->name, &result, err) < 0)
-		return -1;
+		return explain_damage(err);
 	if (!r.options.is_dry_run && !app->is_json && !app->ui.is_quiet)
 		summary_print(plan->name, parameters, &result, false);
 	return 0;

@@ -274,6 +274,8 @@ struct verification {
 	json_t *list;
 	struct table table;
 	size_t damaged;
+	bool is_all;             /* what cannot be read is noted and passed over, too */
+	struct error unreadable; /* the first of those */
 };
 
 static int verify_set(struct verification *v, const char *stack, const char *id, struct verify_report *report, struct error *err)
@@ -320,14 +322,18 @@ static int verify_one(struct verification *v, const char *stack, const char *id,
 	struct verify_report report = {0};
 	int rc = verify_set(v, stack, id, &report, &failed);
 	char *stored cleanup(mem_freep) = text_size(report.stored_bytes), *rows cleanup(mem_freep) = text_count(report.rows);
-	char *verdict cleanup(mem_freep) = rc == 0 ? mem_strdup("ok") : mem_printf("DAMAGED: %s", failed.message);
+	char *verdict cleanup(mem_freep) = rc == 0
+		? mem_strdup("ok")
+		: mem_printf("%s: %s", failed.class == ERR_CORRUPT ? "DAMAGED" : "NOT READ", failed.message);
 
-	if (rc < 0 && failed.class != ERR_CORRUPT)
+	if (rc < 0 && failed.class != ERR_CORRUPT && !(v->is_all && failed.class == ERR_CONFIG))
 		return err_move(err, &failed);
 	json_array_append_new(v->list, json_of_verification(stack, id, &report, &failed));
 	table_row(
 		&v->table, (const char *const[]){id, stack, rc == 0 ? stored : "", rc == 0 && report.rows ? rows : "", verdict});
-	v->damaged += rc < 0;
+	v->damaged += rc < 0 && failed.class == ERR_CORRUPT;
+	if (failed.class != ERR_NONE && failed.class != ERR_CORRUPT && v->unreadable.class == ERR_NONE)
+		err_move(&v->unreadable, &failed);
 	return 0;
 }
 
@@ -349,7 +355,8 @@ static int verify_asked(struct verification *v, const char *stack, const char *w
 {
 	char *found cleanup(mem_freep) = NULL, *id cleanup(mem_freep) = NULL;
 
-	if (strcmp(which, "all") == 0)
+	v->is_all = strcmp(which, "all") == 0;
+	if (v->is_all)
 		return verify_all(v, stack, err);
 	if (set_find(v->repository, stack, which, &found, &id, err) < 0)
 		return -1;
@@ -372,14 +379,18 @@ int cmd_verify(struct app *app, struct error *err)
 	table_row(&v.table, (const char *const[]){"ID", "STACK", "READ", "ROWS", "RESULT"});
 	rc = verify_asked(&v, t.stack, app->options.operands[0], err);
 	checked = json_array_size(v.list);
-	if (checked && !app->is_json && (!app->ui.is_quiet || v.damaged))
+	if (checked && !app->is_json && (!app->ui.is_quiet || v.damaged || v.unreadable.class != ERR_NONE))
 		table_print(&v.table);
 	table_release(&v.table);
 	if (rc == 0 && v.damaged) {
+		err_clear(&v.unreadable);
 		err_set(err, ERR_CORRUPT, "%zu of %zu backup sets %s damaged", v.damaged, checked, v.damaged == 1 ? "is" : "are");
 		return err_hint(err, "Take a new backup, and keep the damaged %s until another one is verified.",
 			v.damaged == 1 ? "set" : "sets");
 	}
+	if (rc == 0 && v.unreadable.class != ERR_NONE)
+		return err_move(err, &v.unreadable);
+	err_clear(&v.unreadable);
 	if (rc == 0 && !checked)
 		ui_note(&app->ui, "no backup sets to verify");
 	return rc;

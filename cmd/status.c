@@ -252,6 +252,10 @@ static void fill_from_run(struct target *t, const struct run_summary *s)
 
 static void fill_from_runs(struct target *t, const struct run_summary *runs, size_t count)
 {
+	/* What worked tells more than what was mistyped since. */
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(runs[i].state, "done") == 0)
+			fill_from_run(t, &runs[i]);
 	for (size_t i = 0; i < count; i++)
 		fill_from_run(t, &runs[i]);
 }

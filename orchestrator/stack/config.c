@@ -12,7 +12,7 @@
 
 int config_find(const char *named, char **ret_path)
 {
-	const char *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	const char *xdg = getenv("XDG_CONFIG_HOME"), *home = io_home_dir();
 	char *candidates[2] = {NULL, NULL};
 	int found = 0;
 
@@ -22,7 +22,7 @@ int config_find(const char *named, char **ret_path)
 	}
 	if (xdg && *xdg == '/')
 		candidates[0] = mem_printf("%s/holdfast/holdfast.yaml", xdg);
-	else if (home && *home == '/')
+	else if (home)
 		candidates[0] = mem_printf("%s/.config/holdfast/holdfast.yaml", home);
 	candidates[1] = mem_strdup("/etc/holdfast/holdfast.yaml");
 	for (size_t i = 0; i < array_len(candidates); i++) {
