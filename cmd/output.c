@@ -134,17 +134,9 @@ json_t *json_time(int64_t utc_ms)
 	return utc_ms ? json_string(clock_format(utc_ms, text)) : json_null();
 }
 
-/* Bytes that are no UTF-8 (a server's message in another encoding) cannot stand in JSON: they become U+FFFD. */
 static json_t *json_text(const char *text)
 {
-	struct buf b cleanup(buf_release) = {0};
-	struct json_writer w = {.out = &b};
-	json_t *s = text ? json_string(text) : json_null();
-
-	if (s)
-		return s;
-	jw_str(&w, NULL, text);
-	return json_loads(buf_str(&b), JSON_DECODE_ANY, NULL);
+	return text ? json_text_of(text) : json_null();
 }
 
 static json_t *json_error(const struct error *err)

@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# docs/json-output.md against what the program prints: every member that comes is in the table of its command, with its type; and it is
+# one object, whatever fails.
+# shellcheck source=../lib/t.sh
+. tests/lib/t.sh
+unset "${!HOLDFAST_@}" "${!PG@}" XDG_CONFIG_HOME
+# shellcheck source=../lib/pg.sh
+. tests/lib/pg.sh
+
+HOLDFAST=${HOLDFAST:-$PWD/build/holdfast}
+export HOME=$T_TMP/home HOLDFAST_STATE_DIR=$T_TMP/state
+mkdir "$HOME"
+pg_start
+repository=$T_TMP/repository
+pg_sql 'CREATE DATABASE app'
+pg_sql "CREATE TABLE orders (id int PRIMARY KEY, what text); INSERT INTO orders SELECT g, 'x' FROM generate_series(1, 100) g" -d app
+
+# documented HEADING: "member<TAB>types" of the tables under it, and of those of every command
+documented() {
+	awk -F '|' -v heading="## $1" '
+		/^## / { is_on = $0 == heading || $0 == "## Every command" }
+		is_on && /^\| `/ { gsub(/[` ]/, "", $2); gsub(/ /, "", $3); print $2 "\t" $3 }' docs/json-output.md
+}
+
+# printed: "member<TAB>type" of $t_out; what is under run.outputs.*, run.parameters.*, steps[] and manifest is told as a whole
+printed() {
+	jq -r '
+		def path_text: reduce .[] as $k (""; if $k | type == "number" then . + "[]" elif . == "" then $k else . + "." + $k end);
+		paths(type != "array") as $p | [($p | path_text), (getpath($p) | type)] | @tsv' <<<"$t_out" |
+		sed -E 's/^(run\.outputs\.)[^.\t]+\t/\1*\t/; s/^(run\.parameters\.)[^.\t]+\t.*/\1*\tany/' |
+		awk -F '\t' '$1 !~ /^(run\.outputs|run\.parameters)\.[^.]+\../ && $1 !~ /^(manifest|steps\[\])\../ &&
+			$1 !~ /^stacks\[\]\.(open_runs\[\]|last_restore)\../' | sort -u
+}
+
+# Objects that hold documented members need no line of their own.
+undocumented() {
+	local member type types
+	documented "$1" >"$T_TMP/documented"
+	printed | while IFS=$'\t' read -r member type; do
+		types=$(awk -F '\t' -v m="$member" '$1 == m { print $2; exit }' "$T_TMP/documented")
+		case ",$types," in
+		*",$type,"* | *,any,*) continue ;;
+		esac
+		if { [ "$type" = object ] || [ "$type" = null ]; } && grep -qF "$member." "$T_TMP/documented"; then
+			continue
+		fi
+		[ "$member $type" != 'run.outputs null' ] || continue
+		printf '%s (%s)\n' "$member" "$type"
+	done
+}
+
+# is_documented STATUS HEADING ARGUMENT…
+is_documented() {
+	local status=$1 heading=$2
+	shift 2
+	t_exit "$status" "$HOLDFAST" --output json "$@"
+	t_is "$(jq -s 'length' <<<"$t_out")" 1 'one object'
+	t_is "$(jq -r '"\(.format) \(.exit_status)"' <<<"$t_out")" "holdfast-output/1 $status"
+	t_is "$(undocumented "$heading")" '' "documented under \"$heading\""
+}
+
+t_begin an_undocumented_member_would_be_noticed
+t_out='{"format": "x", "exit_status": "0", "sets": [{"id": "a", "new": null}]}'
+t_is "$(undocumented list)" $'exit_status (string)\nsets[].new (null)'
+
+t_begin every_command_is_documented
+is_documented 0 backup backup -d app -r "$repository"
+is_documented 0 backup backup -d app -r "$repository" --dry-run
+is_documented 0 list list -r "$repository"
+is_documented 0 show show latest -r "$repository"
+is_documented 0 verify verify latest -r "$repository"
+is_documented 0 restore restore latest -d app -r "$repository" --yes
+kept=$(jq -r .run.outputs.swap.kept_name <<<"$t_out")
+is_documented 0 restore restore latest -d app -r "$repository" --dry-run
+is_documented 0 restore restore latest -d app -r "$repository" -t orders
+is_documented 0 runs runs
+run=$(jq -r '.runs[0].id' <<<"$t_out")
+is_documented 0 status status
+is_documented 0 status status "$run"
+is_documented 0 drop-old drop-old "$kept" --yes
+is_documented 0 plan plan list
+is_documented 0 plan plan show restore
+is_documented 0 'help, version' version
+is_documented 0 'help, version' help restore
+is_documented 0 'help, version' restore --help
+
+t_begin failures_are_documented
+is_documented 2 list list -r "$T_TMP/nothing"
+is_documented 2 backup backup -d app -r "$repository" -j 0
+is_documented 2 backup backup --jobs 0 --database app --repository "$repository"
+is_documented 2 restore restore nosuch -d app -r "$repository" --yes
+is_documented 2 restore restore latest -d app -r "$repository"
+is_documented 10 restore restore latest -d app -r "$repository" -t nosuch
+is_documented 1 backup backup -d nosuch -r "$repository"
+is_documented 1 backup backup -d app -h "$T_TMP/nowhere" -r "$repository"
+is_documented 2 status status nosuch
+is_documented 2 plan plan show nosuch
+is_documented 2 drop-old drop-old nosuch --yes -d app
+is_documented 2 restore resume
+is_documented 0 runs runs
+t_is "$(jq -r '[.runs[] | select(.failure)] | length > 0' <<<"$t_out")" true 'with failures'
+
+t_begin output_behind_what_was_not_understood_counts
+t_exit 2 "$HOLDFAST" list --nonsense --output json
+t_is "$(jq -r '"\(.command) \(.status) \(.error.class)"' <<<"$t_out")" 'list usage config'
+t_exit 2 "$HOLDFAST" nonsense --output=json
+t_is "$(jq -r '"\(.command) \(.error.class)"' <<<"$t_out")" 'null config'
+
+t_begin killed_and_interrupted_runs_are_documented
+HOLDFAST_CRASH_AT=journal:9 t_run "$HOLDFAST" restore latest -d app -r "$repository" --yes
+t_is "$t_status" 137 'killed'
+is_documented 0 status status
+t_is "$(jq -r '.stacks[0].open_runs[0].state' <<<"$t_out")" crashed
+is_documented 10 restore restore latest -d app -r "$repository" --yes
+is_documented 0 restore resume -d app
+HOLDFAST_CRASH_AT=journal:4 t_run "$HOLDFAST" backup -d app -r "$repository"
+is_documented 0 backup backup -d app -r "$repository"
+t_is "$(jq -r '.earlier_runs[0].action' <<<"$t_out")" abandoned
+
+t_begin damage_is_documented
+truncate -s 100 "$repository"/app/backups/*/backup.tar.zst
+is_documented 0 list list -r "$repository"
+is_documented 3 verify verify all -r "$repository"
+is_documented 3 restore restore latest -d app -r "$repository" --yes
+rm -r "$repository"
+pg_stop
+is_documented 0 status status
+t_match "$(jq -r '.stacks[0].last_backup.unknown' <<<"$t_out")" 'does not exist'
+is_documented 1 backup backup -d app -r "$repository"
