@@ -207,6 +207,17 @@ static void put_text(struct buf *out, const char *text)
 	buf_putc(out, '"');
 }
 
+json_t *json_text_of(const char *text)
+{
+	struct buf b cleanup(buf_release) = {0};
+	json_t *plain = text ? json_string(text) : json_null();
+
+	if (plain)
+		return plain;
+	put_text(&b, text);
+	return json_loads(buf_str(&b), JSON_DECODE_ANY, NULL);
+}
+
 static void new_line(struct json_writer *w)
 {
 	if (!w->is_pretty)

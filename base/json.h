@@ -27,6 +27,9 @@ const char *json_get_str(const json_t *obj, const char *key, const char *def);
 int64_t json_get_i64(const json_t *obj, const char *key, int64_t def);
 bool json_get_bool(const json_t *obj, const char *key, bool def);
 
+/* A string of , which jansson refuses where it is no UTF-8: such bytes become U+FFFD.  NULL is null. */
+json_t *json_text_of(const char *text);
+
 /*
  * Writer: jw_open/jw_close nest objects and arrays; a value inside an object takes its key, inside an array NULL.
  * Text is escaped; bytes that are no UTF-8 are written as \ufffd.  The text goes to ${out}, which the caller owns.

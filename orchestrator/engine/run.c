@@ -45,13 +45,13 @@ struct template_scope run_scope(const struct run *run, const json_t *outputs)
 void error_to_json(const struct error *err, json_t *record)
 {
 	json_object_set_new(record, "class", json_string(err_class_name(err->class)));
-	json_object_set_new(record, "message", json_string(err->message ? err->message : "unknown error"));
+	json_object_set_new(record, "message", json_text_of(err->message ? err->message : "unknown error"));
 	if (err->sqlstate[0])
 		json_object_set_new(record, "sqlstate", json_string(err->sqlstate));
 	if (err->detail)
-		json_object_set_new(record, "detail", json_string(err->detail));
+		json_object_set_new(record, "detail", json_text_of(err->detail));
 	if (err->hint)
-		json_object_set_new(record, "hint", json_string(err->hint));
+		json_object_set_new(record, "hint", json_text_of(err->hint));
 }
 
 void error_from_json(const json_t *record, struct error *err)

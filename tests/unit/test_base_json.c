@@ -118,13 +118,18 @@ static void text_is_escaped_and_broken_utf8_replaced(void **state)
 	for (size_t i = 0; i < array_len(cases); i++) {
 		struct buf out cleanup(buf_release) = {0};
 		struct json_writer w = {.out = &out};
+		json_t *list, *text;
 
 		jw_array(&w, NULL);
 		jw_str(&w, NULL, cases[i].text);
 		jw_end_array(&w);
 		assert_int_equal(out.len, strlen(cases[i].json) + 2);
 		assert_memory_equal(out.data + 1, cases[i].json, strlen(cases[i].json));
-		json_decref(must_read(out.data));
+		list = must_read(out.data);
+		text = json_text_of(cases[i].text);
+		assert_true(json_equal(json_array_get(list, 0), text));
+		json_decref(list);
+		json_decref(text);
 	}
 }
 
