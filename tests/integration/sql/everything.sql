@@ -68,6 +68,23 @@ INSERT INTO app.types (id, c_smallint, c_bigint, c_numeric, c_real, c_double, c_
 	(7, 4, 4, 1e-16383, 1, 2.2250738585072014e-308, 1, '0001-01-01', '0001-01-01', '0001-01-01 00:00:00+00', '00:00:00.000001', repeat(E'\\', 100), NULL, NULL),
 	(8, 5, 5, -0.5, 16777217, 9007199254740993, 1, NULL, NULL, NULL, NULL, E'\x01\x02\x1f\x7f', NULL, NULL);
 
+-- the types of the server's own catalogs, which users may use, too
+CREATE TABLE app.more_types (
+	id int, c_tid tid, c_xid xid, c_cid cid, c_oidvector oidvector, c_int2vector int2vector, c_pg_snapshot pg_snapshot,
+	c_txid_snapshot txid_snapshot, c_refcursor refcursor, c_aclitem aclitem, c_regproc regproc, c_regprocedure regprocedure,
+	c_regoper regoper, c_regoperator regoperator, c_regrole regrole, c_regnamespace regnamespace, c_regcollation regcollation,
+	c_regconfig regconfig, c_regdictionary regdictionary, c_gtsvector gtsvector, c_nummultirange nummultirange,
+	c_tsmultirange tsmultirange, c_tstzmultirange tstzmultirange, c_datemultirange datemultirange, c_int8multirange int8multirange,
+	c_bytea_array bytea[], c_jsonb_array jsonb[], c_numeric_array numeric[], c_range_array int4range[], c_timestamptz_array timestamptz[]
+);
+INSERT INTO app.more_types VALUES
+	(1, '(4294967295,65535)', '4294967295', '4294967295', '1 2 4294967295', '-32768 0 32767', '10:20:10,14,15', '10:20:10,14,15', 'c "x"',
+	 'ev_reader=r*w/postgres', 'pg_catalog.now', 'pg_catalog.abs(integer)', 'pg_catalog.|/', 'pg_catalog.+(integer,integer)', '"Ev ""quoted"" röle"',
+	 '"Mixed Case ""quoted"" schéma"', 'pg_catalog."C"', 'pg_catalog.english', 'pg_catalog.simple', NULL, '{(-1.5,NaN)}',
+	 '{["2020-01-01 00:00:00","2020-01-02 00:00:00")}', '{["2020-01-01 00:00:00+00",infinity)}', '{[2020-01-01,2020-02-01)}', '{(,5),[7,)}',
+	 ARRAY['\x00ff', NULL]::bytea[], ARRAY['{"a": "b\\nc"}', 'null']::jsonb[], '{NaN,-Infinity,1e-100}', '{"[1,2)",empty}', '{infinity,"0001-01-01 00:00:00+00 BC"}'),
+	(2, NULL, '0', NULL, '', '', NULL, NULL, '', NULL, '0', '0', '0', '0', '0', '0', '0', '0', '0', NULL, '{}', NULL, NULL, NULL, NULL, '{}', '[0:0]={1}', NULL, NULL, NULL);
+
 -- text of many scripts; empty strings beside NULL
 CREATE TABLE app.scripts (id int, t text);
 INSERT INTO app.scripts VALUES
