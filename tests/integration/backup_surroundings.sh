@@ -90,8 +90,8 @@ mkfifo "$T_TMP/latin.in"
 PGCLIENTENCODING=LATIN1 psql -XAtq -d latin -f - <"$T_TMP/latin.in" >/dev/null 2>&1 &
 exec 9>"$T_TMP/latin.in"
 printf 'CREATE TABLE "gr\xfc\xdfe" (a int); BEGIN; LOCK TABLE "gr\xfc\xdfe";\n' >&9
-is_locked() { [ "$(pg_sql "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = relation WHERE mode = 'AccessExclusiveLock' AND granted AND relkind = 'r' AND c.oid > 16383" -d latin)" = 1 ]; }
-t_wait 20 is_locked
+is_latin_locked() { [ "$(pg_sql "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = relation WHERE mode = 'AccessExclusiveLock' AND granted AND relkind = 'r' AND c.oid > 16383" -d latin)" = 1 ]; }
+t_wait 20 is_latin_locked
 t_exit 1 "$HOLDFAST" --output json backup --database dbname=latin --repository "$repository" --lock-wait 100ms
 t_match "$(cat "$HOLDFAST_STATE_DIR"/runs/*/journal)" 'could not lock table .{1,2}public\.gr.{1,12}e.{1,2} within 100 ms' 'in the journal'
 exec 9>&-
