@@ -65,7 +65,9 @@ static int write_at(struct file_writer *w, const char *p, size_t n, struct error
 			continue;
 		if (done < 0 && errno == EINVAL && w->is_direct && set_direct(w, false) == 0)
 			continue;
-		if (done < 0)
+		if (done == 0)
+			errno = ENOSPC; /* no device does this; going on would never end */
+		if (done <= 0)
 			return err_sys(err, "could not write file \"%s\"", w->path);
 		p += done;
 		n -= (size_t)done;
