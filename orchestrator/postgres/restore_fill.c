@@ -190,13 +190,39 @@ static int forget_lost_rows(struct fill *f, struct error *err)
 	return is_any ? reload_done(f, err) : 0;
 }
 
+static bool is_schema_acl(const struct toc_entry *e)
+{
+	return strcmp(e->desc, "ACL") == 0 && strncmp(e->name, "SCHEMA ", 7) == 0;
+}
+
+/*
+ * Privileges on schemas come right behind the schemas, not behind everything: who is no superuser may give a table only to a role that
+ * may create tables in its schema.
+ */
+static void sort_pre_data(const struct toc *pre, const struct toc_entry **ret)
+{
+	size_t first = 0, n = 0;
+
+	for (size_t i = 0; i < pre->entries_count; i++)
+		if (strcmp(pre->entries[i].desc, "SCHEMA") == 0)
+			first = i + 1;
+	for (size_t i = 0; i < first; i++)
+		if (!is_schema_acl(&pre->entries[i]))
+			ret[n++] = &pre->entries[i];
+	for (size_t i = 0; i < pre->entries_count; i++)
+		if (is_schema_acl(&pre->entries[i]))
+			ret[n++] = &pre->entries[i];
+	for (size_t i = first; i < pre->entries_count; i++)
+		if (!is_schema_acl(&pre->entries[i]))
+			ret[n++] = &pre->entries[i];
+}
+
 static int run_pre_data(struct fill *f, struct error *err)
 {
 	const struct toc_entry **entries cleanup(mem_freep) = mem_alloc((f->schema.pre.entries_count + 1) * sizeof(*entries));
 	int64_t start = clock_mono_ms();
 
-	for (size_t i = 0; i < f->schema.pre.entries_count; i++)
-		entries[i] = &f->schema.pre.entries[i];
+	sort_pre_data(&f->schema.pre, entries);
 	set_phase(f->o, "schema");
 	if (schema_run(&f->pg, f->o, entries, f->schema.pre.entries_count, &f->done, err) < 0)
 		return -1;
@@ -318,14 +344,14 @@ static int run_fill(struct fill *f, struct error *err)
 		return -1;
 	w = work_options(f);
 	set_phase(f->o, "rows");
-	if (values_sequences(&f->pg, f->o->inventory, &f->done, err) < 0 || work_tables(&w, err) < 0 ||
-		values_large_object_owners(&f->pg, f->o, &f->done, err) < 0)
+	if (values_sequences(&f->pg, f->o->inventory, &f->done, err) < 0 || autovacuum_pause(&f->pg, f->o, &f->done, err) < 0 ||
+		work_tables(&w, err) < 0 || values_large_object_owners(&f->pg, f->o, &f->done, err) < 0)
 		return -1;
 	/* What differs is told before hours are spent on foreign keys. */
 	if (f->o->verify != RESTORE_VERIFY_NONE &&
 		(proof_sequences(&f->pg, f->o->inventory, &f->failures, err) < 0 || proof_verdict(&f->failures, f->o, err) < 0))
 		return -1;
-	if (run_post_data(f, &parts, err) < 0 || analyze_roots(f, err) < 0 ||
+	if (run_post_data(f, &parts, err) < 0 || analyze_roots(f, err) < 0 || autovacuum_resume(&f->pg, f->o, err) < 0 ||
 		schema_run(&f->pg, f->o, parts.last, parts.last_count, &f->done, err) < 0)
 		return -1;
 	return finish_fill(f, err);

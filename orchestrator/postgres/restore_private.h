@@ -11,6 +11,7 @@
  *   restore_values.c     sequences, large objects, materialized views
  *   proof.c              digests and counts against the inventory
  *   copy_in.c            members into tables
+ *   restore_autovacuum.c autovacuum kept away meanwhile
  */
 #ifndef POSTGRES_RESTORE_PRIVATE_H
 #define POSTGRES_RESTORE_PRIVATE_H
@@ -90,6 +91,10 @@ int proof_sequences(struct pg *pg, const struct inventory *inv, struct proof_fai
 int proof_verdict(const struct proof_failures *failures, const struct restore_options *o, struct error *err) must_check;
 
 /* --- the rest ---------------------------------------------------------------------------------------------------------------- */
+
+/* Keeps autovacuum from the large tables while they are filled, and lets it come again; both may be repeated. */
+int autovacuum_pause(struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;
+int autovacuum_resume(struct pg *pg, const struct restore_options *o, struct error *err) must_check;
 
 int values_sequences(struct pg *pg, const struct inventory *inv, const struct done_set *done, struct error *err) must_check;
 int values_large_objects(

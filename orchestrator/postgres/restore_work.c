@@ -18,7 +18,7 @@
 #define SMALL_BYTES ((uint64_t)512 << 10) /* a table of less shares a unit */
 #define UNIT_BYTES ((uint64_t)4 << 20)
 #define UNIT_TABLES 50
-#define WHOLE_BYTES ((uint64_t)64 << 20) /* a table of less is loaded by one transaction, with FREEZE */
+#define WHOLE_BYTES ((uint64_t)256 << 20) /* a table of less is loaded by one transaction, with FREEZE */
 
 enum task_kind { TASK_LOAD, TASK_PIECE, TASK_BUILD, TASK_KEYS, TASK_ANALYZE, TASK_PROOF, TASK_FOREIGN_KEY };
 

@@ -32,12 +32,15 @@ drop_subscription() {
 	pg_sql 'DROP SUBSCRIPTION ev_subscription' -d "$1"
 }
 
-pg_start main max_prepared_transactions=2 wal_level=logical || exit 1
+pg_start main max_prepared_transactions=2 wal_level=logical log_statement=ddl || exit 1
 pg_sql 'CREATE DATABASE app'
 psql -XAtq -v ON_ERROR_STOP=1 -d app -f tests/integration/sql/everything.sql >"$T_TMP/fixture.log" 2>&1 || {
 	tail "$T_TMP/fixture.log"
 	exit 1
 }
+# large enough to be kept from autovacuum while they are filled; one says itself that it wants none
+pg_sql "CREATE TABLE public.large_one AS SELECT g AS id, repeat(md5(g::text), 4) AS t FROM generate_series(1, 20000) g;
+	CREATE TABLE public.large_own WITH (autovacuum_enabled = off) AS SELECT * FROM public.large_one" -d app
 pg_sql "ALTER DATABASE app SET work_mem = '7MB'"
 pg_sql "ALTER ROLE postgres IN DATABASE app SET statement_timeout = '1h'"
 pg_sql 'ALTER DATABASE app CONNECTION LIMIT 50'
@@ -62,6 +65,8 @@ t_is "$(diff <(printf '%s\n' "$before") <(state_of app))" '' 'pg_dump tells the 
 t_is "$(settings_of app)" "$settings_before" 'settings, owner, privileges, limit, locale and comment are as before'
 kept=$(pg_sql "SELECT datname FROM pg_database WHERE datname LIKE 'app\\_before\\_%'")
 t_isnt "$kept" '' 'the old database is kept'
+t_match "$(pg_log)" 'ALTER TABLE ONLY "public"."large_one" SET \(autovacuum_enabled = off' 'autovacuum was kept away meanwhile'
+t_nomatch "$(pg_log)" 'ALTER TABLE ONLY "public"."large_own" (RE)?SET' 'but not from a table that says what it wants'
 t_is "$(databases)" "app $kept postgres" 'no other database is left'
 t_is "$(pg_sql "SELECT count(*) FROM pg_namespace WHERE nspname = '_holdfast'" -d app)" 0 'nothing of the restore is left in it'
 t_is "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'holdfast%'")" 0 'no session is left'
