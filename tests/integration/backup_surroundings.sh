@@ -27,9 +27,9 @@ pooler=$PG_ROOT/pooler
 pg_as mkdir "$pooler"
 printf '%s\n' '"postgres" ""' >"$pooler/users"
 printf '%s\n' '[databases]' "* = host=$PGHOST port=5432" '[pgbouncer]' 'listen_addr =' "unix_socket_dir = $pooler" 'listen_port = 6432' \
-	'auth_type = trust' "auth_file = $pooler/users" 'pool_mode = transaction' "logfile = $pooler/log" >"$pooler/ini"
+	'auth_type = trust' "auth_file = $pooler/users" 'pool_mode = transaction' "logfile = $pooler/log" "pidfile = $pooler/pid" >"$pooler/ini"
 pg_as "$(command -v pgbouncer || echo /usr/sbin/pgbouncer)" "$pooler/ini" >/dev/null 2>&1 &
-t_defer kill $!
+t_defer eval "kill \"\$(cat '$pooler/pid')\""
 t_wait 20 psql -XAtq -h "$pooler" -p 6432 -d app -c 'SELECT 1'
 t_exit 10 "$HOLDFAST" backup --database "host=$pooler port=6432 dbname=app" --repository "$repository"
 t_is "$t_err" 'error:  database "app" is reached through a pooler in transaction mode

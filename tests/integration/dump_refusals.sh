@@ -142,9 +142,9 @@ start_pooler() { # MODE
 	printf '%s\n' '"postgres" ""' >"$pooler_dir/users"
 	printf '%s\n' '[databases]' "* = host=$PGHOST port=5432" '[pgbouncer]' 'listen_addr =' "unix_socket_dir = $pooler_dir" 'listen_port = 6432' \
 		'auth_type = trust' "auth_file = $pooler_dir/users" "pool_mode = $1" 'ignore_startup_parameters = extra_float_digits' \
-		"logfile = $pooler_dir/log" >"$pooler_dir/ini"
+		"logfile = $pooler_dir/log" "pidfile = $pooler_dir/pid" >"$pooler_dir/ini"
 	pg_as "$(command -v pgbouncer || echo /usr/sbin/pgbouncer)" "$pooler_dir/ini" >/dev/null 2>&1 &
-	t_defer kill $!
+	t_defer eval "kill \"\$(cat '$pooler_dir/pid')\""
 	t_wait 20 psql -XAtq -h "$pooler_dir" -p 6432 -d app -c 'SELECT 1'
 }
 
