@@ -218,6 +218,17 @@ static void fill_damaged(const char *run_id, struct run_summary *ret, const stru
 	ret->steps = json_array();
 }
 
+/* The id tells the second; two runs of one second are in the order of their journals. */
+static int newer_first(const void *a, const void *b)
+{
+	const struct run_summary *x = a, *y = b;
+	int rc = strncmp(y->run_id, x->run_id, strlen("20261120T031500Z"));
+
+	if (rc == 0 && x->started_at_ms != y->started_at_ms)
+		rc = x->started_at_ms < y->started_at_ms ? 1 : -1;
+	return rc ? rc : strcmp(y->run_id, x->run_id);
+}
+
 int runs_list(const char *state_dir, struct run_summary **ret, size_t *ret_count, struct error *err)
 {
 	struct ids ids cleanup(ids_release) = {0};
@@ -235,6 +246,7 @@ int runs_list(const char *state_dir, struct run_summary **ret, size_t *ret_count
 		if (rc <= 0)
 			fill_damaged(ids.list[i], &list[i], &why);
 	}
+	qsort(list, ids.count, sizeof(*list), newer_first);
 	*ret = list;
 	*ret_count = ids.count;
 	return 0;

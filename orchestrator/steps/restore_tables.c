@@ -42,7 +42,7 @@ static int run(struct step_context *ctx, struct error *err)
 	if (restore_job_open(ctx, &job, err) < 0)
 		return -1;
 	o = options_of(ctx, &job);
-	if (restore_tables(&o, &report, &sql, err) < 0 || (!o.into_schema && restore_finish(&job.options, err) < 0))
+	if (restore_tables(&o, &report, &sql, err) < 0)
 		return -1;
 	step_output_int(ctx, "tables", (int64_t)report.tables);
 	step_output_int(ctx, "rows", (int64_t)report.rows);
