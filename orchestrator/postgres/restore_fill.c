@@ -217,33 +217,6 @@ static void sort_pre_data(const struct toc *pre, const struct toc_entry **ret)
 			ret[n++] = &pre->entries[i];
 }
 
-static bool is_schema_acl(const struct toc_entry *e)
-{
-	return strcmp(e->desc, "ACL") == 0 && strncmp(e->name, "SCHEMA ", 7) == 0;
-}
-
-/*
- * Privileges on schemas come right behind the schemas, not behind everything: who is no superuser may give a table only to a role that
- * may create tables in its schema.
- */
-static void sort_pre_data(const struct toc *pre, const struct toc_entry **ret)
-{
-	size_t first = 0, n = 0;
-
-	for (size_t i = 0; i < pre->entries_count; i++)
-		if (strcmp(pre->entries[i].desc, "SCHEMA") == 0)
-			first = i + 1;
-	for (size_t i = 0; i < first; i++)
-		if (!is_schema_acl(&pre->entries[i]))
-			ret[n++] = &pre->entries[i];
-	for (size_t i = 0; i < pre->entries_count; i++)
-		if (is_schema_acl(&pre->entries[i]))
-			ret[n++] = &pre->entries[i];
-	for (size_t i = first; i < pre->entries_count; i++)
-		if (!is_schema_acl(&pre->entries[i]))
-			ret[n++] = &pre->entries[i];
-}
-
 static int run_pre_data(struct fill *f, struct error *err)
 {
 	const struct toc_entry **entries cleanup(mem_freep) = mem_alloc((f->schema.pre.entries_count + 1) * sizeof(*entries));
