@@ -133,7 +133,7 @@ static int advance(struct receiver *r, struct error *err)
 	if (c->sink->advance(c->stream, r->used, err) < 0)
 		return -1;
 	r->used = 0;
-	progress_add(c->progress, r->bytes - r->told_bytes, r->rows - r->told_rows);
+	progress_add(c->progress, c->is_proof ? 0 : r->bytes - r->told_bytes, c->is_proof ? 0 : r->rows - r->told_rows);
 	r->told_bytes = r->bytes;
 	r->told_rows = r->rows;
 	return 0;

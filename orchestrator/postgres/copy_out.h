@@ -30,6 +30,7 @@ struct copy_out {
 	const struct inv_table *table;      /* passed to begin() */
 	size_t held_limit_bytes;            /* 0: never cut */
 	struct progress *progress;          /* may be NULL */
+	bool is_proof;                      /* what is read was counted when it was loaded: shows life, adds nothing */
 	unsigned (*next_number)(void *ctx); /* of the piece that begins; NULL: 0 */
 	int (*piece_done)(void *ctx, const struct copy_out_piece *piece, struct error *err);
 	void *ctx;

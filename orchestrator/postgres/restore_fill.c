@@ -327,6 +327,15 @@ static int finish_fill(struct fill *f, struct error *err)
 		NULL, err);
 }
 
+static uint64_t content_bytes(const struct inventory *inv)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < inv->tables_count; i++)
+		sum += inv->tables[i].content_bytes;
+	return sum;
+}
+
 static int run_fill(struct fill *f, struct error *err)
 {
 	struct parts parts cleanup(parts_release) = {0};
@@ -337,6 +346,8 @@ static int run_fill(struct fill *f, struct error *err)
 		return -1;
 	f->times.pre_data = clock_mono_ms() - start;
 	sort_entries(&f->schema, &parts);
+	if (f->o->progress)
+		atomic_store(&f->o->progress->bytes_total, content_bytes(f->o->inventory));
 	if (f->o->progress)
 		atomic_store(&f->o->progress->items_total,
 			f->schema.pre.entries_count + f->schema.post.entries_count + f->o->inventory->tables_count);

@@ -162,8 +162,13 @@ int row_digest_query(struct pg *pg, const char *copy_sql, struct progress *progr
 		.drop = null_drop};
 	char *window cleanup(mem_freep) = mem_alloc(WINDOW_BYTES);
 	struct copy_out_piece total = {0};
-	const struct copy_out c = {
-		.pg = pg, .sink = &sink, .stream = window, .progress = progress, .piece_done = add_piece, .ctx = &total};
+	const struct copy_out c = {.pg = pg,
+		.sink = &sink,
+		.stream = window,
+		.progress = progress,
+		.is_proof = true,
+		.piece_done = add_piece,
+		.ctx = &total};
 
 	if (copy_out_run(&c, copy_sql, err) < 0)
 		return -1;
