@@ -339,6 +339,7 @@ static uint64_t content_bytes(const struct inventory *inv)
 static int run_fill(struct fill *f, struct error *err)
 {
 	struct parts parts cleanup(parts_release) = {0};
+	struct restore_watch *watch cleanup(restore_watch_stop) = restore_watch_start(f->o);
 	struct work_options w;
 	int64_t start = clock_mono_ms();
 

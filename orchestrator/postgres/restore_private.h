@@ -12,6 +12,7 @@
  *   proof.c              digests and counts against the inventory
  *   copy_in.c            members into tables
  *   restore_autovacuum.c autovacuum kept away meanwhile
+ *   restore_watch.c      life signs of long statements
  */
 #ifndef POSTGRES_RESTORE_PRIVATE_H
 #define POSTGRES_RESTORE_PRIVATE_H
@@ -91,6 +92,11 @@ int proof_sequences(struct pg *pg, const struct inventory *inv, struct proof_fai
 int proof_verdict(const struct proof_failures *failures, const struct restore_options *o, struct error *err) must_check;
 
 /* --- the rest ---------------------------------------------------------------------------------------------------------------- */
+
+/* Counts the server's own work as activity, from a thread of its own, until it is stopped (for cleanup too). */
+struct restore_watch;
+struct restore_watch *restore_watch_start(const struct restore_options *o);
+void restore_watch_stop(struct restore_watch **w);
 
 /* Keeps autovacuum from the large tables while they are filled, and lets it come again; both may be repeated. */
 int autovacuum_pause(struct pg *pg, const struct restore_options *o, const struct done_set *done, struct error *err) must_check;

@@ -144,3 +144,12 @@ t_isnt "$(databases)" "$was" 'the filled database is there'
 t_exit 0 hf abandon "$(last_restore)"|"$(last_restore)"
 t_is "$(databases)" "$was" 'and goes with the run, though it carries no mark any more'
 t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname = 'app'")" 50 'clients are let in'
+
+t_begin a_statement_that_takes_long_is_no_hang
+pg_sql 'CREATE DATABASE slow'
+pg_sql "CREATE MATERIALIZED VIEW slow AS SELECT pg_sleep(CASE WHEN current_database() = 'slow' THEN 0 ELSE 13 END)::text AS t" -d slow
+t_exit 0 hf backup --database dbname=slow --repository "$repository"
+hf plan show restore | sed 's/stall: 2h/stall: 8s/; s/retries: 5/retries: 0/' >"$T_TMP/impatient.yaml"
+t_is "$(grep -c 'stall: 8s' "$T_TMP/impatient.yaml")" 1 'the plan waits for eight seconds at most'
+t_exit 0 hf run "$T_TMP/impatient.yaml" -p stack=slow -p database=dbname=slow -p repository="$repository" -p target_db=slow2 -p swap=false
+t_is "$(pg_sql 'SELECT count(*) FROM slow' -d slow2)" 1 'the view is there'
