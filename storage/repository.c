@@ -30,15 +30,17 @@ char *repository_manifest_key(const char *stack, const char *backup_id)
 	return mem_printf("%s/backups/%s/manifest.json", stack, backup_id);
 }
 
+/* Three digits are the fraction of the second, so that two sets of one second sort by time too; five are chance. */
 int backup_id_make(int64_t utc_ms, char out[BACKUP_ID_BYTES], struct error *err)
 {
-	char at[CLOCK_TEXT_BYTES], hex[9];
-	uint8_t random[4];
+	unsigned fraction = (unsigned)((utc_ms % 1000) * 4096 / 1000);
+	char at[CLOCK_TEXT_BYTES], hex[7];
+	uint8_t random[3];
 
 	if (random_bytes(random, sizeof(random), err) < 0)
 		return -1;
-	(void)snprintf(
-		out, BACKUP_ID_BYTES, "%.16s-%s", clock_format_compact(utc_ms, at), hex_encode(random, sizeof(random), hex));
+	(void)hex_encode(random, sizeof(random), hex);
+	(void)snprintf(out, BACKUP_ID_BYTES, "%.16s-%03x%.5s", clock_format_compact(utc_ms, at), fraction, hex);
 	return 0;
 }
 

@@ -208,7 +208,11 @@ static void names_are_checked(void **state)
 		assert_false(backup_id_is_valid(bad_ids[i]));
 	assert_ok(backup_id_make(1795144500000, id, &err), &err);
 	assert_true(backup_id_is_valid(id));
-	assert_memory_equal(id, "20261120T031500Z-", 17);
+	assert_memory_equal(id, "20261120T031500Z-000", 20);
+	assert_ok(backup_id_make(1795144500001, id, &err), &err);
+	assert_memory_equal(id, "20261120T031500Z-004", 20);
+	assert_ok(backup_id_make(1795144500999, id, &err), &err);
+	assert_memory_equal(id, "20261120T031500Z-ffb", 20);
 }
 
 /* --- sets ------------------------------------------------------------------------------------------------------------------ */
