@@ -54,6 +54,8 @@ int exit_status_of_run(const struct run_result *result)
 		/* The locks were held: a conflict inside a step is about something else. */
 		if (result->error.class == ERR_CONFLICT || result->error.class == ERR_CANCELLED)
 			return EXIT_FAILED;
+		if (result->has_changed && (result->error.class == ERR_REFUSED || result->error.class == ERR_CONFIG))
+			return EXIT_FAILED; /* 2 and 10 say that nothing was touched */
 		return exit_status_of_error(&result->error);
 	case RUN_INTERRUPTED:
 		return EXIT_INTERRUPTED;

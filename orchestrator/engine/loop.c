@@ -170,6 +170,16 @@ static bool is_unchanged(struct run *run)
 	return true;
 }
 
+/* A step that refuses has changed nothing itself. */
+static bool has_changed(struct run *run)
+{
+	for (size_t i = 0; i < run->plan.steps_count; i++)
+		if (!run->plan.steps[i].kind->runs_in_dry_run &&
+			state_step(&run->state, run->plan.steps[i].id)->state == STEP_DONE)
+			return true;
+	return false;
+}
+
 /* The step failed for good and the plan stops there. */
 static void stop(struct run *run, const struct plan_step *step, struct run_result *ret, struct error *why)
 {
@@ -181,6 +191,7 @@ static void stop(struct run *run, const struct plan_step *step, struct run_resul
 		state_step(&run->state, step->id)->attempts);
 	if (!is_closed)
 		err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to continue.", run->run_id);
+	ret->has_changed = has_changed(run);
 	ret->status = RUN_FAILED;
 	set_failed_step(ret, step->id);
 	if (!run->is_journal_lost) {

@@ -55,6 +55,7 @@ struct run_result {
 	json_t *outputs;    /* object: step id → outputs */
 	char *failed_step;  /* NULL when none */
 	struct error error; /* of the failed step, when status is not RUN_DONE */
+	bool has_changed;   /* a step that changes something is done: a refusal does not mean that all is as before */
 	int64_t elapsed_ms;
 	/* dry run: the steps as they would run: array of {id, uses, with (secrets left out)} */
 	json_t *dry_run;

@@ -92,3 +92,14 @@ truncate -s 300 "$last/manifest.json"
 t_exit 3 "$HOLDFAST" restore latest -d app -r "$T_TMP/later" --yes
 t_match "$t_err" 'hint:   "holdfast list" shows the other sets; give the id of an older one to restore that'
 t_is "$(databases)" 1
+
+t_begin a_run_that_has_changed_something_does_not_say_that_nothing_was_touched
+HOLDFAST_CRASH_AT=journal:7 t_run "$HOLDFAST" backup -d app -r "$T_TMP/vanishing"
+t_is "$t_status" 137 'killed behind the dump'
+rm "$T_TMP/vanishing/holdfast-repository.json"
+t_exit 1 "$HOLDFAST" resume
+t_match "$t_err" 'no repository at'
+mkdir "$T_TMP/full"
+touch "$T_TMP/full/file"
+t_exit 2 "$HOLDFAST" backup -d app -r "$T_TMP/full" --on-interrupted abandon
+t_match "$t_err" 'holds no repository and is not empty'
