@@ -121,7 +121,7 @@ was=$(databases)
 t_exit 3 hf restore latest --database "$database" --repository "$repository" --yes
 t_is "$(state_of app | cmp - <(printf '%s\n' "$before"))" '' 'the database in service is untouched'
 cp "$T_TMP/good" "$archive"
-t_exit 0 hf abandon "$(last_restore)"|"$(last_restore)"
+t_exit 0 hf abandon "$(last_restore)"
 t_is "$(databases)" "$was" 'abandon removes what the failed restore made'
 t_exit 0 hf verify latest --stack app --repository "$repository"
 
@@ -141,7 +141,7 @@ t_begin a_restore_given_up_before_its_swap_leaves_nothing
 was=$(databases)
 HOLDFAST_CRASH_AT="journal:$record" t_exit 137 hf restore latest --database "$database" --repository "$repository" --yes
 t_isnt "$(databases)" "$was" 'the filled database is there'
-t_exit 0 hf abandon "$(last_restore)"|"$(last_restore)"
+t_exit 0 hf abandon "$(last_restore)"
 t_is "$(databases)" "$was" 'and goes with the run, though it carries no mark any more'
 t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname = 'app'")" 50 'clients are let in'
 
