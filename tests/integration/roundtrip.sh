@@ -65,8 +65,8 @@ t_is "$(diff <(printf '%s\n' "$before") <(state_of app))" '' 'pg_dump tells the 
 t_is "$(settings_of app)" "$settings_before" 'settings, owner, privileges, limit, locale and comment are as before'
 kept=$(pg_sql "SELECT datname FROM pg_database WHERE datname LIKE 'app\\_before\\_%'")
 t_isnt "$kept" '' 'the old database is kept'
-t_match "$(pg_log)" 'ALTER TABLE ONLY "public"."large_one" SET \(autovacuum_enabled = off' 'autovacuum was kept away meanwhile'
-t_nomatch "$(pg_log)" 'ALTER TABLE ONLY "public"."large_own" (RE)?SET' 'but not from a table that says what it wants'
+t_match "$(pg_log main)" 'ALTER TABLE ONLY "public"."large_one" SET \(autovacuum_enabled = off' 'autovacuum was kept away meanwhile'
+t_nomatch "$(pg_log main)" 'ALTER TABLE ONLY "public"."large_own" (RE)?SET' 'but not from a table that says what it wants'
 t_is "$(databases)" "app $kept postgres" 'no other database is left'
 t_is "$(pg_sql "SELECT count(*) FROM pg_namespace WHERE nspname = '_holdfast'" -d app)" 0 'nothing of the restore is left in it'
 t_is "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'holdfast%'")" 0 'no session is left'
