@@ -279,12 +279,11 @@ static struct work_options work_options(struct fill *f)
 
 static int run_post_data(struct fill *f, const struct parts *p, struct error *err)
 {
-	struct work_options w = work_options(f);
 	int64_t start = clock_mono_ms();
 
 	set_phase(f->o, "constraints");
 	if (schema_run(&f->pg, f->o, p->before, p->before_count, &f->done, err) < 0 ||
-		work_foreign_keys(&w, p->foreign, p->foreign_count, err) < 0 ||
+		schema_run(&f->pg, f->o, p->foreign, p->foreign_count, &f->done, err) < 0 ||
 		schema_run(&f->pg, f->o, p->after, p->after_count, &f->done, err) < 0)
 		return -1;
 	f->times.post_data += clock_mono_ms() - start;
@@ -357,7 +356,8 @@ static int run_fill(struct fill *f, struct error *err)
 	w = work_options(f);
 	set_phase(f->o, "rows");
 	if (values_sequences(&f->pg, f->o->inventory, &f->done, err) < 0 || autovacuum_pause(&f->pg, f->o, &f->done, err) < 0 ||
-		work_tables(&w, err) < 0 || values_large_object_owners(&f->pg, f->o, &f->done, err) < 0)
+		work_tables(&w, parts.foreign, parts.foreign_count, err) < 0 || reload_done(f, err) < 0 ||
+		values_large_object_owners(&f->pg, f->o, &f->done, err) < 0)
 		return -1;
 	/* What differs is told before hours are spent on foreign keys. */
 	if (f->o->verify != RESTORE_VERIFY_NONE &&

@@ -128,10 +128,9 @@ struct work_options {
 };
 /* Whether work_tables() does the post-data entry : an index, key or statistics object of one table of the inventory. */
 bool work_claims(const struct schema *s, const struct toc_entry *e, const struct inv_table **ret_table);
-int work_tables(const struct work_options *w, struct error *err) must_check;
-/* Foreign keys of ordinary tables, side by side where the tables differ. */
-int work_foreign_keys(
-	const struct work_options *w, const struct toc_entry *const *fks, size_t count, struct error *err) must_check;
+/*  (may be NULL): foreign keys, each made when both its tables are settled and proven; those which have to wait for another entry of
+ * the schema are left out. */
+int work_tables(const struct work_options *w, const struct toc_entry *const *fks, size_t fks_count, struct error *err) must_check;
 /* Both tables of a foreign key, when they are ordinary tables of the inventory. */
 bool work_foreign_tables(const struct schema *s, const struct toc_entry *e, const struct inv_table *ret[2]);
 

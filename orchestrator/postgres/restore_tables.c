@@ -277,7 +277,7 @@ static int restore_into_database(struct tables *t, struct error *err)
 		schema_session(&t->pg, &g.schema, o, err) < 0 || run_section(t, &g, &g.schema.pre, NULL, err) < 0)
 		return -1;
 	t->times.pre_data = clock_mono_ms() - start;
-	if (work_tables(&w, err) < 0 || proof_verdict(&t->failures, o, err) < 0 ||
+	if (work_tables(&w, NULL, 0, err) < 0 || proof_verdict(&t->failures, o, err) < 0 ||
 		run_section(t, &g, &g.schema.post, is_foreign_key_wanted, err) < 0)
 		return -1;
 	t->times.copy = times.copy / 1000;

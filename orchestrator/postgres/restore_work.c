@@ -32,7 +32,7 @@ struct unit {
 	} * entries; /* its indexes, keys, statistics objects */
 	size_t entries_count, entries_cap;
 	/* under the lock of the pool */
-	unsigned loads_left, builds_left, keys_left, readers;
+	unsigned loads_left, builds_left, keys_left, proofs_left, readers;
 	bool is_alone; /* a task has it for itself */
 };
 
@@ -188,8 +188,10 @@ static void plan_unit(struct pool *p, struct unit *u)
 	}
 	if (u->tables[0]->kind != INV_LARGE_OBJECTS && is_any_left(p->w, u, "analyze"))
 		add_task(p, TASK_ANALYZE, u, u->bytes / 16);
-	if (p->w->o->verify != RESTORE_VERIFY_NONE && is_any_left(p->w, u, "proof"))
+	if (p->w->o->verify != RESTORE_VERIFY_NONE && is_any_left(p->w, u, "proof")) {
 		add_task(p, TASK_PROOF, u, u->bytes / 2);
+		u->proofs_left++;
+	}
 }
 
 /* --- units -------------------------------------------------------------------------------------------------------------- */
@@ -416,8 +418,16 @@ static int do_proof(struct pg *pg, const struct work_options *w, const struct ta
 	return pg_exec(pg, buf_str(&sql), NULL, err);
 }
 
+/* After a difference the restore has failed, and says so at the end: no time is spent on what follows. */
 static int do_foreign_key(struct pg *pg, const struct work_options *w, const struct task *task, struct error *err)
 {
+	bool is_pointless;
+
+	pthread_mutex_lock(&w->failures->lock);
+	is_pointless = w->failures->count > 0;
+	pthread_mutex_unlock(&w->failures->lock);
+	if (is_pointless)
+		return 0;
 	return schema_run(pg, w->o, &task->e, 1, w->done, err);
 }
 
@@ -437,6 +447,12 @@ static const struct {
 	[TASK_FOREIGN_KEY] = {do_foreign_key, true, false, offsetof(struct work_times, indexes)},
 };
 
+/* Nothing but its ANALYZE is left to do, and its rows are proven: what differs is told before time is spent on foreign keys. */
+static bool is_settled(const struct unit *u)
+{
+	return !u->loads_left && !u->builds_left && !u->keys_left && !u->proofs_left;
+}
+
 static bool is_ready(const struct task *t)
 {
 	const struct unit *u = t->u;
@@ -450,8 +466,9 @@ static bool is_ready(const struct task *t)
 	switch (t->kind) {
 	case TASK_LOAD:
 	case TASK_PIECE:
-	case TASK_FOREIGN_KEY:
 		return true;
+	case TASK_FOREIGN_KEY:
+		return is_settled(u) && (!t->other || is_settled(t->other));
 	case TASK_BUILD:
 	case TASK_PROOF:
 		return !u->loads_left;
@@ -496,6 +513,7 @@ static void note_end(struct pool *p, struct task *t)
 	u->loads_left -= t->kind == TASK_LOAD || t->kind == TASK_PIECE;
 	u->builds_left -= t->kind == TASK_BUILD;
 	u->keys_left -= t->kind == TASK_KEYS;
+	u->proofs_left -= t->kind == TASK_PROOF;
 	p->running--;
 	p->left--;
 }
@@ -602,7 +620,42 @@ static int pool_run(struct pool *p, struct error *err)
 	return err_move(err, &p->err);
 }
 
-int work_tables(const struct work_options *w, struct error *err)
+/* The key that it refers to is made by the units, too: no other entry has to come first. */
+static bool is_early_foreign_key(const struct schema *s, const struct toc_entry *e)
+{
+	for (size_t i = 0; i < e->deps_count; i++) {
+		const struct toc_entry *dep = toc_find(&s->post, e->deps[i]);
+		const struct inv_table *t;
+
+		if (dep && !work_claims(s, dep, &t))
+			return false;
+	}
+	return true;
+}
+
+static void plan_foreign_keys(struct pool *p, const struct toc_entry *const *fks, size_t count)
+{
+	const struct inv_table *tables = p->w->o->inventory->tables;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct inv_table *pair[2];
+		struct unit *u, *other;
+
+		if (done_hasf(p->w->done, "toc:%d", fks[i]->id) || !work_foreign_tables(p->w->schema, fks[i], pair) ||
+			!is_early_foreign_key(p->w->schema, fks[i]))
+			continue;
+		u = p->unit_of[pair[0] - tables];
+		other = p->unit_of[pair[1] - tables];
+		if (u && other) {
+			struct task *t = add_task(p, TASK_FOREIGN_KEY, u, u->bytes + other->bytes);
+
+			t->e = fks[i];
+			t->other = other == u ? NULL : other;
+		}
+	}
+}
+
+int work_tables(const struct work_options *w, const struct toc_entry *const *fks, size_t fks_count, struct error *err)
 {
 	struct pool p cleanup(pool_release);
 
@@ -611,30 +664,6 @@ int work_tables(const struct work_options *w, struct error *err)
 	assign_entries(&p);
 	for (size_t i = 0; i < p.units_count; i++)
 		plan_unit(&p, &p.units[i]);
-	return pool_run(&p, err);
-}
-
-int work_foreign_keys(const struct work_options *w, const struct toc_entry *const *fks, size_t count, struct error *err)
-{
-	const struct inv_table *tables = w->o->inventory->tables;
-	struct pool p cleanup(pool_release);
-
-	if (pool_init(&p, w, err) < 0)
-		return -1;
-	for (size_t i = 0; i < count; i++) {
-		const struct inv_table *pair[2];
-		struct unit *u, *other;
-
-		if (done_hasf(w->done, "toc:%d", fks[i]->id) || !work_foreign_tables(w->schema, fks[i], pair))
-			continue;
-		u = p.unit_of[pair[0] - tables];
-		other = p.unit_of[pair[1] - tables];
-		if (u && other) {
-			struct task *t = add_task(&p, TASK_FOREIGN_KEY, u, u->bytes + other->bytes);
-
-			t->e = fks[i];
-			t->other = other == u ? NULL : other;
-		}
-	}
+	plan_foreign_keys(&p, fks, fks_count);
 	return pool_run(&p, err);
 }
