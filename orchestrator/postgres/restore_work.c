@@ -18,7 +18,8 @@
 #define SMALL_BYTES ((uint64_t)512 << 10) /* a table of less shares a unit */
 #define UNIT_BYTES ((uint64_t)4 << 20)
 #define UNIT_TABLES 50
-#define WHOLE_BYTES ((uint64_t)256 << 20) /* a table of less is loaded by one transaction, with FREEZE */
+#define WHOLE_BYTES ((uint64_t)256 << 20)    /* a table of less is loaded by one transaction, with FREEZE */
+#define WHOLE_MOST_BYTES ((uint64_t)1 << 30) /* likewise, while the others keep the other workers busy; no kill costs more */
 
 enum task_kind { TASK_LOAD, TASK_PIECE, TASK_BUILD, TASK_KEYS, TASK_ANALYZE, TASK_PROOF, TASK_FOREIGN_KEY };
 
@@ -56,6 +57,7 @@ struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	size_t left, running;
+	uint64_t bytes; /* of all units */
 	bool is_failed;
 	struct error err;
 	struct cancel cancel; /* the caller's, and "another worker failed" */
@@ -122,10 +124,18 @@ static bool is_loaded(const struct work_options *w, const struct inv_table *t)
 	return true;
 }
 
+/* FREEZE spares every later reader the first look at each row, and needs the table for one transaction alone. */
+static bool is_whole(const struct pool *p, const struct inv_table *t)
+{
+	if (t->content_bytes <= WHOLE_BYTES)
+		return true;
+	return t->content_bytes <= WHOLE_MOST_BYTES && t->content_bytes <= p->bytes / restore_jobs(p->w->o);
+}
+
 static void plan_loads(struct pool *p, struct unit *u)
 {
 	const struct inv_table *t = u->tables[0];
-	bool is_split = u->count == 1 && t->kind != INV_LARGE_OBJECTS && t->members_count > 1 && t->content_bytes > WHOLE_BYTES;
+	bool is_split = u->count == 1 && t->kind != INV_LARGE_OBJECTS && t->members_count > 1 && !is_whole(p, t);
 
 	for (size_t i = 0; is_split && i < t->members_count; i++) {
 		if (done_hasf(p->w->done, "piece:%u:%zu", t->oid, i))
@@ -232,6 +242,7 @@ static void group_tables(struct pool *p)
 
 		u->tables[u->count++] = sorted[i];
 		u->bytes += sorted[i]->content_bytes;
+		p->bytes += sorted[i]->content_bytes;
 		if (is_small)
 			shared = (size_t)(u - p->units);
 	}
