@@ -1,5 +1,6 @@
 #include "storage/repository.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,6 +217,7 @@ static int load_or_create(struct repository *r, bool is_created, struct error *e
 {
 	struct error failure cleanup(err_clear) = ERROR_INIT;
 	int rc = load(r, err);
+	bool is_taken;
 
 	for (int i = 0; rc == 0 && is_created && i < CREATE_ATTEMPTS; i++) {
 		if (i > 0 && cancel_sleep(NULL, CREATE_WAIT_MS, err) < 0)
@@ -229,7 +231,9 @@ static int load_or_create(struct repository *r, bool is_created, struct error *e
 		return rc < 0 ? -1 : 0;
 	if (failure.class != ERR_NONE)
 		return err_move(err, &failure);
+	is_taken = r->driver->ops->list(r->driver, "", is_not_empty, r->name, &failure) < 0;
 	err_set(err, ERR_CONFIG, "no repository at \"%s\"", r->name);
+	err->sys_errno = is_taken ? 0 : ENOENT;
 	return err_hint(
 		err, "Check the url; the first \"holdfast backup\" into a new or empty directory makes a repository of it.");
 }

@@ -23,7 +23,8 @@ struct repository {
 };
 
 /* ${url}: "file:///dir", "/dir", "./dir".  is_created: makes holdfast-repository.json where there is none; else a missing one is
- * ERR_CONFIG ("no repository at …").  A directory that is not empty and holds no repository is refused. */
+ * ERR_CONFIG ("no repository at …").  A directory that is not empty and holds no repository is refused.  Where a repository
+ * could be made, sys_errno of the ERR_CONFIG is ENOENT. */
 int repository_open(const char *name, const char *url, bool is_created, struct repository **ret, struct error *err) must_check;
 void repository_close(struct repository *r); /* for cleanup: repository_closep(&r) */
 void repository_closep(struct repository **r);

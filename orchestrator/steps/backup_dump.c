@@ -402,8 +402,13 @@ static int undo(struct step_context *ctx, struct error *err)
 
 	if (!id)
 		return 0;
-	if (step_open_repository(ctx, true, &r, err) < 0)
-		return -1;
+	if (step_open_repository(ctx, false, &r, err) < 0) {
+		if (err->class != ERR_CONFIG)
+			return -1;
+		event_text(ctx->events, EVENT_WARNING, "nothing of backup set \"%s\" was removed: %s", id, err->message);
+		err_clear(err);
+		return io_remove_file(path, err) < 0 ? -1 : 0;
+	}
 	prefix = mem_printf("%s/backups/%s/", stack, id);
 	if (r->driver->ops->sweep(r->driver, prefix, 0, &count, err) < 0 || remove_orphan(r, stack, id, err) < 0)
 		return -1;

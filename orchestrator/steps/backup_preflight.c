@@ -1,6 +1,25 @@
 #include "orchestrator/steps/common.h"
 
-static const struct param_spec params[] = {DUMP_PARAMS, {0}};
+#include <errno.h>
+
+static const struct param_spec params[] = {
+	DUMP_PARAMS,
+	{"repository", PARAM_STRING, .about = "name or URL of the repository that will be written; looked at when given"},
+	{0},
+};
+
+/* What is not there yet will be made; anything else that keeps the repository from being used is told now. */
+static int check_repository(struct step_context *ctx, struct error *err)
+{
+	cleanup(repository_closep) struct repository *r = NULL;
+
+	if (!step_str(ctx, "repository") || step_open_repository(ctx, false, &r, err) == 0)
+		return 0;
+	if (err->class != ERR_CONFIG || err->sys_errno != ENOENT)
+		return -1;
+	err_clear(err);
+	return 0;
+}
 
 static int run(struct step_context *ctx, struct error *err)
 {
@@ -8,7 +27,7 @@ static int run(struct step_context *ctx, struct error *err)
 	struct dump_options o;
 
 	step_dump_options(ctx, &arena, &o);
-	return dump_preflight(&o, err);
+	return check_repository(ctx, err) < 0 ? -1 : dump_preflight(&o, err);
 }
 
 const struct step_kind step_backup_preflight = {

@@ -499,8 +499,11 @@ int driver_local_open(const char *dir, bool is_created, struct driver **ret, str
 	if (is_created && io_make_dirs(dir, err) < 0)
 		return -1;
 	path = realpath(dir, NULL);
-	if (!path && (errno == ENOENT || errno == ENOTDIR))
-		return err_set(err, ERR_CONFIG, "directory \"%s\" does not exist", dir);
+	if (!path && (errno == ENOENT || errno == ENOTDIR)) {
+		err_set(err, ERR_CONFIG, "directory \"%s\" does not exist", dir);
+		err->sys_errno = ENOENT;
+		return -1;
+	}
 	if (!path || stat(path, &st) < 0)
 		return err_sys(err, "could not examine directory \"%s\"", dir);
 	if (!S_ISDIR(st.st_mode))
