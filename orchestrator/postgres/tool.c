@@ -54,7 +54,9 @@ static void consider(const char *dir, const char *tool, struct found *best)
 	best->major = major;
 }
 
-static void consider_all(const char *tool, struct found *best)
+/* Where packages put them.  What is on PATH beside these is on Debian a script that looks for the same ones, at a tenth of a second a
+ * call: it is asked only when none of them will do. */
+static void consider_all(const char *tool, int wanted, struct found *best)
 {
 	static const char *const patterns[] = {"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin"};
 	char *path cleanup(mem_freep) = mem_strdup(getenv("PATH") ? getenv("PATH") : "/usr/local/bin:/usr/bin:/bin");
@@ -68,7 +70,7 @@ static void consider_all(const char *tool, struct found *best)
 				consider(g.gl_pathv[k], tool, best);
 		globfree(&g);
 	}
-	while ((dir = strsep(&rest, ":")))
+	while (best->major < wanted && (dir = strsep(&rest, ":")))
 		if (*dir)
 			consider(dir, tool, best);
 }
@@ -82,7 +84,7 @@ int pg_tool_find(
 	if (bindir)
 		consider(bindir, tool, &best);
 	else
-		consider_all(tool, &best);
+		consider_all(tool, wanted, &best);
 	if (best.major < wanted) {
 		err_set(err, ERR_REFUSED, "no \"%s\" of version %d or newer is installed", tool, wanted);
 		if (best.path)
