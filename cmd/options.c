@@ -335,7 +335,7 @@ static int check_operands(const struct options *o, struct error *err)
 /* "holdfast restore --nonsense --help" wants help. */
 static bool wants(int argc, char *const *argv, const char *name, const char *letter)
 {
-	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+	for (int i = 1; i < argc && argv[i] && strcmp(argv[i], "--") != 0; i++)
 		if (strcmp(argv[i], name) == 0 || strcmp(argv[i], letter) == 0)
 			return true;
 	return false;
@@ -346,7 +346,7 @@ static void find_output(int argc, char *const *argv, struct options *o)
 {
 	struct error ignored cleanup(err_clear) = ERROR_INIT;
 
-	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0 && !option_is_given(o, OPT_OUTPUT); i++) {
+	for (int i = 1; i < argc && argv[i] && strcmp(argv[i], "--") != 0 && !option_is_given(o, OPT_OUTPUT); i++) {
 		const char *text = strncmp(argv[i], "--output=", 9) == 0   ? argv[i] + 9
 			: strcmp(argv[i], "--output") == 0 && i + 1 < argc ? argv[i + 1]
 									   : NULL;

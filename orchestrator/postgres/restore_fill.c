@@ -338,7 +338,6 @@ static uint64_t content_bytes(const struct inventory *inv)
 static int run_fill(struct fill *f, struct error *err)
 {
 	struct parts parts cleanup(parts_release) = {0};
-	struct restore_watch *watch cleanup(restore_watch_stop) = restore_watch_start(f->o);
 	struct work_options w;
 	int64_t start = clock_mono_ms();
 
@@ -369,6 +368,15 @@ static int run_fill(struct fill *f, struct error *err)
 	return finish_fill(f, err);
 }
 
+static int run_watched(struct fill *f, struct error *err)
+{
+	struct restore_watch *watch = restore_watch_start(f->o);
+	int rc = run_fill(f, err);
+
+	restore_watch_stop(&watch);
+	return rc;
+}
+
 static void report(const struct fill *f, struct restore_report *ret)
 {
 	const struct inventory *inv = f->o->inventory;
@@ -393,7 +401,7 @@ int restore_fill(const struct restore_options *o, struct restore_report *ret, st
 	if (restore_connect(o, "restore", o->cancel, &f.pg, err) < 0 || restore_end_leftovers(&f.pg, o, NULL, err) < 0 ||
 		check_mark(&f, err) < 0 || reload_done(&f, err) < 0)
 		return err_context(err, "could not restore into database \"%s\"", o->target_db);
-	if (!done_has(&f.done, "filled") && (forget_lost_rows(&f, err) < 0 || run_fill(&f, err) < 0))
+	if (!done_has(&f.done, "filled") && (forget_lost_rows(&f, err) < 0 || run_watched(&f, err) < 0))
 		return -1;
 	report(&f, ret);
 	return 0;

@@ -93,7 +93,7 @@ int proof_verdict(const struct proof_failures *failures, const struct restore_op
 
 /* --- the rest ---------------------------------------------------------------------------------------------------------------- */
 
-/* Counts the server's own work as activity, from a thread of its own, until it is stopped (for cleanup too). */
+/* Counts the server's own work as activity, from a thread of its own, until it is stopped. */
 struct restore_watch;
 struct restore_watch *restore_watch_start(const struct restore_options *o);
 void restore_watch_stop(struct restore_watch **w);
