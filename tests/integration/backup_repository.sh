@@ -33,13 +33,13 @@ t_exit 0 hf backup -d app -r "$T_TMP/empty" -q
 t_exit 0 hf backup -d app -r "$T_TMP/new/place" -q
 
 t_begin a_repository_that_vanished_does_not_keep_a_run_from_being_abandoned
-journal=$(find "$T_TMP/state/runs" -path '*-backup-*/journal' | sort | tail -n 1)
+journal=$(grep -l '"type": *"step.checkpoint"' "$T_TMP"/state/runs/*/journal | head -n 1)
 record=$(grep -n '"type": *"step.checkpoint"' "$journal" | head -n 1 | cut -d: -f1)
 HOLDFAST_CRASH_AT="journal:$record" t_exit 137 hf backup -d app -r "$T_TMP/empty" -q
 rm -rf "$T_TMP/empty"
 mkdir "$T_TMP/empty"
 echo x >"$T_TMP/empty/file"
-run=$(find "$T_TMP/state/runs" -name '*-backup-*' -printf '%f\n' | sort | tail -n 1)
+run=$(basename "$(dirname "$(grep -L '"type": *"run.finished"' "$T_TMP"/state/runs/*/journal)")")
 t_exit 0 hf abandon "$run"
 t_match "$t_err" 'nothing of backup set .* was removed: no repository at' 'it says that nothing was there'
 rm "$T_TMP/empty/file"

@@ -102,4 +102,4 @@ t_match "$t_err" 'no repository at'
 mkdir "$T_TMP/full"
 touch "$T_TMP/full/file"
 t_exit 2 "$HOLDFAST" backup -d app -r "$T_TMP/full" --on-interrupted abandon
-t_match "$t_err" 'holds no repository and is not empty'
+t_match "$t_err" "no repository at \"$T_TMP/full\""
