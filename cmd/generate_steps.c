@@ -3,30 +3,15 @@
  */
 #include <string.h>
 #include "cmd/commands.h"
+#include "orchestrator/engine/value.h"
 #include "orchestrator/plans/embedded.h"
 #include "orchestrator/steps/steps.h"
-
-static const char *type_name(enum param_type type)
-{
-	static const char *const names[] = {
-		[PARAM_STRING] = "string",
-		[PARAM_INT] = "int",
-		[PARAM_BOOL] = "bool",
-		[PARAM_DURATION] = "duration",
-		[PARAM_SIZE] = "size",
-		[PARAM_LIST] = "list",
-		[PARAM_MAP] = "map",
-		[PARAM_CONNINFO] = "conninfo",
-	};
-
-	return names[type];
-}
 
 static void put_params(struct buf *out, const struct param_spec *p)
 {
 	buf_puts(out, "\n| parameter | type | default | meaning |\n|---|---|---|---|\n");
 	for (; p->name; p++) {
-		buf_printf(out, "| `%s` | %s | ", p->name, type_name(p->type));
+		buf_printf(out, "| `%s` | %s | ", p->name, param_type_name(p->type));
 		if (p->is_required)
 			buf_puts(out, "required");
 		else if (p->default_text)
