@@ -25,6 +25,16 @@ const char *err_class_name(enum err_class class)
 	return (size_t)(class) < array_len(class_names) ? class_names[class] : "bug";
 }
 
+int err_copy(struct error *to, const struct error *from)
+{
+	err_clear(to);
+	*to = *from;
+	to->message = from->message ? mem_strdup(from->message) : NULL;
+	to->detail = from->detail ? mem_strdup(from->detail) : NULL;
+	to->hint = from->hint ? mem_strdup(from->hint) : NULL;
+	return -1;
+}
+
 void err_clear(struct error *err)
 {
 	free(err->message);

@@ -12,6 +12,7 @@
 #define BASE_ERROR_H
 
 #include <stdarg.h>
+#include <stdint.h>
 #include "base/mem.h"
 
 /* The class says what may be done next; cmd/ maps it to an exit status. */
@@ -32,8 +33,9 @@ enum err_class {
 
 struct error {
 	enum err_class class;
-	int sys_errno;    /* 0 where no system call failed */
-	char sqlstate[6]; /* "" where no server answered */
+	int sys_errno;          /* 0 where no system call failed */
+	int64_t retry_after_ms; /* what the other side asked to wait before it is tried again; 0: it said nothing */
+	char sqlstate[6];       /* "" where no server answered */
 	char *message, *detail, *hint;
 };
 
@@ -55,6 +57,8 @@ int err_hint(struct error *err, const char *fmt, ...) printf_like(2, 3);
 
 /* Moves what ${from} holds to ${to} (dropping what that held); ${from} is empty afterwards.  Returns -1. */
 int err_move(struct error *to, struct error *from);
+/* The same error once more: for a failure that every later call repeats.  Returns -1. */
+int err_copy(struct error *to, const struct error *from);
 void err_clear(struct error *err); /* for cleanup(err_clear) too */
 
 #if defined(__clang_analyzer__) && !defined(BASE_ERROR_C)
@@ -65,6 +69,7 @@ void err_clear(struct error *err); /* for cleanup(err_clear) too */
 #define err_detail(...) ((void)err_detail(__VA_ARGS__), -1)
 #define err_hint(...) ((void)err_hint(__VA_ARGS__), -1)
 #define err_move(...) ((void)err_move(__VA_ARGS__), -1)
+#define err_copy(...) ((void)err_copy(__VA_ARGS__), -1)
 #endif
 
 #endif

@@ -190,7 +190,7 @@ static int create(struct repository *r, struct error *err)
 	const struct driver_ops *ops = r->driver->ops;
 	struct buf b cleanup(buf_release) = {0};
 	struct json_writer w = {.out = &b, .is_pretty = true};
-	struct driver_upload *u = NULL;
+	const struct driver_target t = {.key = REPOSITORY_KEY, .tag = "create", .is_exclusive = true};
 	uint8_t id[REPOSITORY_ID_BYTES];
 	char hex[2 * REPOSITORY_ID_BYTES + 1], at[CLOCK_TEXT_BYTES];
 
@@ -203,13 +203,7 @@ static int create(struct repository *r, struct error *err)
 	jw_str(&w, "created_at", clock_format(clock_utc_ms(), at));
 	jw_end_object(&w);
 	buf_putc(&b, '\n');
-	if (ops->upload_begin(r->driver, REPOSITORY_KEY, "create", true, &u, err) < 0)
-		return -1;
-	if (ops->upload_write(u, b.data, b.len, err) < 0) {
-		ops->upload_abort(u);
-		return -1;
-	}
-	return ops->upload_commit(u, err);
+	return ops->put(r->driver, &t, b.data, b.len, err);
 }
 
 /* Several hosts may begin at once: one creates, the others wait for what it creates. */

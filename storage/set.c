@@ -36,16 +36,9 @@ static int read_object(struct repository *r, const char *key, struct buf *out, s
 
 static int put_exclusive(struct repository *r, const char *key, const char *tag, const char *text, size_t n, struct error *err)
 {
-	const struct driver_ops *ops = r->driver->ops;
-	struct driver_upload *u = NULL;
+	const struct driver_target t = {.key = key, .tag = tag, .is_exclusive = true};
 
-	if (ops->upload_begin(r->driver, key, tag, true, &u, err) < 0)
-		return -1;
-	if (ops->upload_write(u, text, n, err) < 0) {
-		ops->upload_abort(u);
-		return -1;
-	}
-	return ops->upload_commit(u, err);
+	return r->driver->ops->put(r->driver, &t, text, n, err);
 }
 
 int backup_set_commit(

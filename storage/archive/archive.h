@@ -25,11 +25,14 @@
 struct archive_writer;
 struct archive_member;
 
+/* Where the archive goes: to one object, or to a function that takes its bytes in order (from any thread, never two at once). */
 struct archive_writer_options {
-	struct driver *driver;
-	const char *key, *tag; /* as for upload_begin(); created exclusively */
-	int level;             /* zstd's; 0 means 1 */
-	int64_t mtime_ms;      /* of every member, UTC */
+	struct driver *driver; /* NULL: to write() */
+	const char *key, *tag; /* as for an upload; created exclusively.  ${key} also names the archive in errors */
+	int (*write)(void *ctx, const void *p, size_t n, struct error *err);
+	void *ctx;
+	int level;        /* zstd's; 0 means 1 */
+	int64_t mtime_ms; /* of every member, UTC */
 };
 
 int archive_writer_open(const struct archive_writer_options *o, struct archive_writer **ret, struct error *err) must_check;
@@ -51,7 +54,8 @@ size_t archive_member_stored_bytes(const struct archive_member *m); /* compresse
 int archive_member_end(struct archive_member *m, struct arena *arena, struct inv_member *ret, struct error *err) must_check;
 void archive_member_free(struct archive_member *m); /* also in the middle of a member, which is then not in the archive */
 
-/* End of archive, seek table, commit of the upload.  Size and SHA-256 of the whole file come back.  Ends ${w} in any case. */
+/* End of archive, seek table; with a driver the object is complete then, else the caller completes what it wrote.  Size and SHA-256 of
+ * the whole file come back.  Ends ${w} in any case. */
 int archive_writer_commit(
 	struct archive_writer *w, uint64_t *ret_size_bytes, uint8_t ret_sha256[SHA256_BYTES], struct error *err) must_check;
 void archive_writer_abort(struct archive_writer *w); /* NULL is fine */

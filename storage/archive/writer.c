@@ -9,13 +9,15 @@
 
 #include "base/hash.h"
 #include "storage/archive/writer_internal.h"
+#include "storage/drivers/upload.h"
 
 struct archive_writer {
 	struct archive_settings settings;
-	struct driver *driver;
 	char *key;
-	pthread_mutex_t lock; /* over everything below */
-	struct driver_upload *upload;
+	int (*write)(void *ctx, const void *p, size_t n, struct error *err);
+	void *ctx;
+	pthread_mutex_t lock;  /* over everything below */
+	struct upload *upload; /* NULL: the caller's write() */
 	struct sha256 sha;
 	uint64_t bytes;
 	struct seek_table frames;
@@ -30,14 +32,17 @@ const struct archive_settings *archive_writer_settings(const struct archive_writ
 int archive_writer_open(const struct archive_writer_options *o, struct archive_writer **ret, struct error *err)
 {
 	struct archive_writer *w;
-	struct driver_upload *upload = NULL;
+	const struct upload_options options = {
+		.driver = o->driver, .target = {.key = o->key, .tag = o->tag, .is_exclusive = true}};
+	struct upload *upload = NULL;
 
-	if (o->driver->ops->upload_begin(o->driver, o->key, o->tag, true, &upload, err) < 0)
+	if (o->driver && upload_open(&options, &upload, err) < 0)
 		return err_context(err, "could not begin archive \"%s\"", o->key);
 	w = mem_zalloc(sizeof(*w));
 	w->settings.level = o->level ? o->level : 1;
 	w->settings.mtime_ms = o->mtime_ms;
-	w->driver = o->driver;
+	w->write = o->write;
+	w->ctx = o->ctx;
 	w->key = mem_strdup(o->key);
 	w->upload = upload;
 	pthread_mutex_init(&w->lock, NULL);
@@ -60,28 +65,20 @@ void archive_writer_abort(struct archive_writer *w)
 {
 	if (!w)
 		return;
-	w->driver->ops->upload_abort(w->upload);
+	upload_abort(w->upload);
 	writer_free(w);
 }
 
 /* --- appending ------------------------------------------------------------------------------------------------------------- */
 
-static int repeat_failure(const struct archive_writer *w, struct error *err)
-{
-	err_set(err, w->failure.class, "%s", w->failure.message);
-	err->sys_errno = w->failure.sys_errno;
-	if (w->failure.detail)
-		err_detail(err, "%s", w->failure.detail);
-	if (w->failure.hint)
-		err_hint(err, "%s", w->failure.hint);
-	return -1;
-}
-
 static int write_bytes(struct archive_writer *w, const struct buf *b, struct error *err)
 {
+	int rc;
+
 	if (b->len == 0)
 		return 0;
-	if (w->driver->ops->upload_write(w->upload, b->data, b->len, err) < 0)
+	rc = w->upload ? upload_write(w->upload, b->data, b->len, err) : w->write(w->ctx, b->data, b->len, err);
+	if (rc < 0)
 		return err_context(err, "could not write archive \"%s\"", w->key);
 	sha256_update(&w->sha, b->data, b->len);
 	w->bytes += b->len;
@@ -110,7 +107,7 @@ int archive_writer_append(struct archive_writer *w, const struct archive_finishe
 	pthread_mutex_lock(&w->lock);
 	rc = append_locked(w, f, ret_offset);
 	if (rc < 0)
-		repeat_failure(w, err);
+		err_copy(err, &w->failure);
 	pthread_mutex_unlock(&w->lock);
 	return rc;
 }
@@ -173,14 +170,14 @@ int archive_writer_commit(struct archive_writer *w, uint64_t *ret_size_bytes, ui
 	int rc = -1;
 
 	if (w->failure.class != ERR_NONE)
-		repeat_failure(w, err);
+		err_copy(err, &w->failure);
 	else
 		rc = write_end(w, err);
 	if (rc < 0) {
 		archive_writer_abort(w);
 		return -1;
 	}
-	rc = w->driver->ops->upload_commit(w->upload, err);
+	rc = w->upload ? upload_commit(take_ptr(w->upload), err) : 0;
 	if (rc < 0) {
 		err_context(err, "could not complete archive \"%s\"", w->key);
 	} else {

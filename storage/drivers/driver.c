@@ -1,6 +1,21 @@
 #include "storage/drivers/driver.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+void driver_set_cancel(struct driver *d, struct cancel *cancel)
+{
+	for (; d; d = d->inner)
+		d->cancel = cancel;
+}
+
+void driver_state_release(struct driver_state *s)
+{
+	free(s->lock_mode);
+	free(s->server);
+	free(s->credentials);
+	*s = (struct driver_state){0};
+}
 
 int driver_check_key(const char *key, struct error *err)
 {

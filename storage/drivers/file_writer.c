@@ -137,9 +137,7 @@ static int repeat_failure(const struct file_writer *w, struct error *err)
 {
 	if (w->failure.class == ERR_NONE)
 		return 0;
-	err_set(err, w->failure.class, "%s", w->failure.message);
-	err->sys_errno = w->failure.sys_errno;
-	return -1;
+	return err_copy(err, &w->failure);
 }
 
 static char *own_block(struct file_writer *w, struct error *err)

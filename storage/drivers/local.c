@@ -154,7 +154,7 @@ static int create_temporary(struct driver_upload *u, struct error *err)
 }
 
 static int local_upload_begin(
-	struct driver *d, const char *key, const char *tag, bool is_exclusive, struct driver_upload **ret, struct error *err)
+	struct driver *d, const struct driver_target *t, const char *resume_id, struct driver_upload **ret, struct error *err)
 {
 	struct local *l = local_of(d);
 	struct driver_upload *u cleanup(upload_freep) = mem_zalloc(sizeof(*u));
@@ -163,13 +163,15 @@ static int local_upload_begin(
 
 	u->fd = -1;
 	u->local = l;
-	u->is_exclusive = is_exclusive;
-	if (!*tag || strchr(tag, '/'))
-		return err_set(err, ERR_BUG, "\"%s\" cannot be the tag of an upload", tag);
-	if (check_cancel(l, err) < 0 || !(u->path = key_path(l, key, err)))
+	u->is_exclusive = t->is_exclusive;
+	if (resume_id)
+		return err_set(err, ERR_BUG, "a local upload cannot be resumed");
+	if (!*t->tag || strchr(t->tag, '/'))
+		return err_set(err, ERR_BUG, "\"%s\" cannot be the tag of an upload", t->tag);
+	if (check_cancel(l, err) < 0 || !(u->path = key_path(l, t->key, err)))
 		return -1;
 	dir = io_path_dir(u->path);
-	u->tmp = mem_printf("%s/.%s.%s.tmp", dir, strrchr(u->path, '/') + 1, tag);
+	u->tmp = mem_printf("%s/.%s.%s.tmp", dir, strrchr(u->path, '/') + 1, t->tag);
 	for (int i = 0; i < BEGIN_ATTEMPTS && made == 0; i++)
 		made = create_temporary(u, err);
 	if (made < 0)
@@ -188,13 +190,15 @@ static int local_upload_write(struct driver_upload *u, const void *p, size_t n, 
 	return file_writer_write(u->writer, p, n, err) < 0 ? fail_full(u->local, err) : 0;
 }
 
-static void local_upload_abort(struct driver_upload *u)
+static int local_upload_abort(struct driver_upload *u, struct error *err)
 {
-	if (!u)
-		return;
-	unlink(u->tmp); /* what cannot be removed now is found by the next sweep */
+	int rc = 0;
+
+	if (unlink(u->tmp) < 0 && errno != ENOENT)
+		rc = err_sys(err, "could not remove file \"%s\"", u->tmp);
 	remove_empty_parents(u->local, u->path);
 	upload_free(u);
+	return rc;
 }
 
 static int fail_exists(const struct driver_upload *u, struct error *err)
@@ -235,21 +239,32 @@ static int publish(const struct driver_upload *u, struct error *err)
 	return io_sync_dir(dir, err);
 }
 
-static int local_upload_commit(struct driver_upload *u, struct error *err)
+static int local_upload_commit(struct driver_upload *u, const struct driver_part *parts, size_t parts_count, struct error *err)
 {
+	(void)parts;
+	(void)parts_count;
 	/* The descriptor stays open, and so the lock held, until the file has its name. */
 	if (check_cancel(u->local, err) < 0 || file_writer_finish(u->writer, err) < 0 || io_fsync(u->fd, u->tmp, err) < 0 ||
 		publish(u, err) < 0) {
-		fail_full(u->local, err);
-		local_upload_abort(u);
-		return -1;
+		return fail_full(u->local, err);
 	}
-	if (io_close(&u->fd, u->path, err) < 0) {
-		upload_free(u);
+	if (io_close(&u->fd, u->path, err) < 0)
 		return -1;
-	}
 	upload_free(u);
 	return 0;
+}
+
+static int local_put(struct driver *d, const struct driver_target *t, const void *p, size_t n, struct error *err)
+{
+	struct error second cleanup(err_clear) = ERROR_INIT;
+	struct driver_upload *u = NULL;
+
+	if (local_upload_begin(d, t, NULL, &u, err) < 0)
+		return -1;
+	if (local_upload_write(u, p, n, err) == 0 && local_upload_commit(u, NULL, 0, err) == 0)
+		return 0;
+	(void)local_upload_abort(u, &second); /* what cannot be removed now is found by the next sweep */
+	return -1;
 }
 
 /* --- reading --------------------------------------------------------------------------------------------------------------- */
@@ -477,7 +492,7 @@ static void local_close(struct driver *d)
 
 static const struct driver_ops local_ops = {
 	.name = "local",
-	.features = DRIVER_EXCLUSIVE_CREATE | DRIVER_PARALLEL_RANGES,
+	.put = local_put,
 	.upload_begin = local_upload_begin,
 	.upload_write = local_upload_write,
 	.upload_commit = local_upload_commit,
@@ -510,6 +525,7 @@ int driver_local_open(const char *dir, bool is_created, struct driver **ret, str
 		return err_set(err, ERR_CONFIG, "\"%s\" is not a directory", dir);
 	l = mem_zalloc(sizeof(*l));
 	l->base.ops = &local_ops;
+	l->base.features = DRIVER_EXCLUSIVE_CREATE | DRIVER_PARALLEL_RANGES;
 	l->dir = take_ptr(path);
 	*ret = &l->base;
 	return 0;

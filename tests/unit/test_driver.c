@@ -70,21 +70,17 @@ static struct driver_upload *begin(struct fixture *f, const char *key, const cha
 {
 	struct driver_upload *u = NULL;
 
-	assert_ok(f->d->ops->upload_begin(f->d, key, tag, is_exclusive, &u, &f->err), &f->err);
+	const struct driver_target t = {.key = key, .tag = tag, .is_exclusive = is_exclusive};
+
+	assert_ok(f->d->ops->upload_begin(f->d, &t, NULL, &u, &f->err), &f->err);
 	return u;
 }
 
 static int put(struct fixture *f, const char *key, bool is_exclusive, const char *text, struct error *err)
 {
-	struct driver_upload *u = NULL;
+	const struct driver_target t = {.key = key, .tag = "run", .is_exclusive = is_exclusive};
 
-	if (f->d->ops->upload_begin(f->d, key, "run", is_exclusive, &u, err) < 0)
-		return -1;
-	if (f->d->ops->upload_write(u, text, strlen(text), err) < 0) {
-		f->d->ops->upload_abort(u);
-		return -1;
-	}
-	return f->d->ops->upload_commit(u, err);
+	return f->d->ops->put(f->d, &t, text, strlen(text), err);
 }
 
 static void assert_object(struct fixture *f, const char *key, const char *text)
@@ -154,7 +150,7 @@ static void an_object_is_invisible_until_it_is_committed(void **state)
 	assert_ok(f->d->ops->upload_write(u, "world", 5, &f->err), &f->err);
 	assert_missing(f, "app/backups/1/manifest.json");
 	assert_list(f, "", "");
-	assert_ok(f->d->ops->upload_commit(u, &f->err), &f->err);
+	assert_ok(f->d->ops->upload_commit(u, NULL, 0, &f->err), &f->err);
 	assert_object(f, "app/backups/1/manifest.json", "hello world");
 	assert_list(f, "", "app/backups/1/manifest.json:11");
 	assert_int_equal(place_count_files(&f->place), 1);
@@ -166,8 +162,7 @@ static void an_aborted_upload_leaves_nothing(void **state)
 	struct driver_upload *u = begin(f, "app/x", "run", true);
 
 	assert_ok(f->d->ops->upload_write(u, "hello", 5, &f->err), &f->err);
-	f->d->ops->upload_abort(u);
-	f->d->ops->upload_abort(NULL);
+	assert_ok(f->d->ops->upload_abort(u, &f->err), &f->err);
 	assert_missing(f, "app/x");
 	assert_int_equal(place_count_files(&f->place), 0);
 }
@@ -264,7 +259,8 @@ static void bad_keys_are_refused(void **state)
 		struct driver_upload *u = NULL;
 
 		assert_error(driver_check_key(keys[i], &f->err), &f->err, ERR_BUG, message);
-		assert_error(f->d->ops->upload_begin(f->d, keys[i], "t", true, &u, &f->err), &f->err, ERR_BUG, message);
+		assert_error(f->d->ops->upload_begin(f->d, &(struct driver_target){keys[i], "t", true}, NULL, &u, &f->err),
+			&f->err, ERR_BUG, message);
 		assert_error(f->d->ops->read_range(f->d, keys[i], 0, &c, 1, &f->err), &f->err, ERR_BUG, message);
 		assert_error(f->d->ops->stat(f->d, keys[i], &o, &f->err), &f->err, ERR_BUG, message);
 		assert_error(f->d->ops->remove(f->d, keys[i], &f->err), &f->err, ERR_BUG, message);
@@ -286,13 +282,15 @@ static void *race(void *ctx)
 	struct error err cleanup(err_clear) = ERROR_INIT;
 	struct driver_upload *u = NULL;
 
-	r->rc = r->d->ops->upload_begin(r->d, "race/one", r->tag, true, &u, &err);
+	r->rc = r->d->ops->upload_begin(r->d, &(struct driver_target){"race/one", r->tag, true}, NULL, &u, &err);
 	if (r->rc == 0 && r->d->ops->upload_write(u, r->tag, 2, &err) < 0)
 		abort();
 	pthread_barrier_wait(r->barrier);
 	if (r->rc == 0)
-		r->rc = r->d->ops->upload_commit(u, &err);
+		r->rc = r->d->ops->upload_commit(u, NULL, 0, &err);
 	r->class = err.class;
+	if (r->rc < 0 && u && r->d->ops->upload_abort(u, &err) < 0)
+		abort();
 	return NULL;
 }
 
@@ -339,8 +337,9 @@ static void cancellation_is_heeded(void **state)
 	cancel_request(&cancel, CANCEL_SIGNAL);
 	assert_int_equal(f->d->ops->upload_write(u, "x", 1, &f->err), -1);
 	assert_int_equal(f->err.class, ERR_CANCELLED);
-	assert_int_equal(f->d->ops->upload_commit(u, &f->err), -1);
+	assert_int_equal(f->d->ops->upload_commit(u, NULL, 0, &f->err), -1);
 	assert_int_equal(f->err.class, ERR_CANCELLED);
+	assert_ok(f->d->ops->upload_abort(u, &f->err), &f->err);
 	f->d->cancel = NULL;
 	assert_missing(f, "a");
 	assert_int_equal(place_count_files(&f->place), 0);
@@ -357,7 +356,7 @@ static void kill_an_upload(struct fixture *f, const char *key, const char *tag)
 	if (pid == 0) {
 		struct driver_upload *u = NULL;
 
-		if (f->d->ops->upload_begin(f->d, key, tag, true, &u, &f->err) == 0 &&
+		if (f->d->ops->upload_begin(f->d, &(struct driver_target){key, tag, true}, NULL, &u, &f->err) == 0 &&
 			f->d->ops->upload_write(u, "half", 4, &f->err) == 0)
 			(void)raise(SIGKILL);
 		_exit(1);
@@ -375,7 +374,7 @@ static void a_killed_upload_is_replaced_by_the_same_tag(void **state)
 	assert_missing(f, "app/x");
 	u = begin(f, "app/x", "run1", true);
 	assert_ok(f->d->ops->upload_write(u, "whole", 5, &f->err), &f->err);
-	assert_ok(f->d->ops->upload_commit(u, &f->err), &f->err);
+	assert_ok(f->d->ops->upload_commit(u, NULL, 0, &f->err), &f->err);
 	assert_object(f, "app/x", "whole");
 	assert_int_equal(place_count_files(&f->place), 1);
 }
@@ -398,7 +397,7 @@ static void a_sweep_takes_killed_uploads_and_no_other(void **state)
 	assert_int_equal(count, 2);
 	assert_ok(other->ops->sweep(other, "", 0, &count, &f->err), &f->err);
 	assert_int_equal(count, 1);
-	assert_ok(f->d->ops->upload_commit(u, &f->err), &f->err);
+	assert_ok(f->d->ops->upload_commit(u, NULL, 0, &f->err), &f->err);
 	assert_list(f, "", "app/backups/3/x:0 app/y:4");
 	assert_int_equal(place_count_files(&f->place), 2);
 	other->ops->close(other);
@@ -454,8 +453,9 @@ static void an_upload_in_work_is_not_replaced(void **state)
 	struct driver_upload *u = begin(f, "x", "run", true), *second = NULL;
 	char *message cleanup(mem_freep) = mem_printf("file \"%s/.x.run.tmp\" is being written by another process", f->place.dir);
 
-	assert_error(f->d->ops->upload_begin(f->d, "x", "run", true, &second, &f->err), &f->err, ERR_CONFLICT, message);
-	assert_ok(f->d->ops->upload_commit(u, &f->err), &f->err);
+	assert_error(f->d->ops->upload_begin(f->d, &(struct driver_target){"x", "run", true}, NULL, &second, &f->err), &f->err,
+		ERR_CONFLICT, message);
+	assert_ok(f->d->ops->upload_commit(u, NULL, 0, &f->err), &f->err);
 }
 
 static void a_planted_link_is_not_followed(void **state)
@@ -506,6 +506,7 @@ static void fill_disk(struct fixture *f, const char *key, size_t n, rlim_t limit
 	char *hint cleanup(mem_freep) = mem_printf(
 		"Make room on the file system of \"%s\", or use a repository elsewhere.", f->place.dir);
 	struct rlimit old, small;
+	struct error second cleanup(err_clear) = ERROR_INIT;
 	static char zeros[8192];
 	int rc = 0;
 
@@ -515,10 +516,10 @@ static void fill_disk(struct fixture *f, const char *key, size_t n, rlim_t limit
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	for (size_t done = 0; done < n && rc == 0; done += sizeof(zeros))
 		rc = f->d->ops->upload_write(u, zeros, sizeof(zeros), &f->err);
+	if (rc == 0)
+		rc = f->d->ops->upload_commit(u, NULL, 0, &f->err);
 	if (rc < 0)
-		f->d->ops->upload_abort(u);
-	else
-		rc = f->d->ops->upload_commit(u, &f->err);
+		assert_ok(f->d->ops->upload_abort(u, &second), &second);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
 	assert_int_equal(rc, -1);
 	assert_string_equal(f->err.hint, hint);
@@ -544,7 +545,7 @@ static void a_large_object_comes_back_whole(void **state)
 		text[i] = (char)(i * 2654435761u >> 13);
 	for (size_t done = 0; done < n; done += part)
 		assert_ok(f->d->ops->upload_write(u, text + done, n - done < part ? n - done : part, &f->err), &f->err);
-	assert_ok(f->d->ops->upload_commit(u, &f->err), &f->err);
+	assert_ok(f->d->ops->upload_commit(u, NULL, 0, &f->err), &f->err);
 	assert_int_equal(f->d->ops->read_range(f->d, "large", 0, back, n, &f->err), 1);
 	assert_memory_equal(back, text, n);
 }

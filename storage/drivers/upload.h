@@ -1,0 +1,65 @@
+/*
+ * An object written as a stream, to any driver: one put() when it turns out small, numbered parts sent by several threads when it
+ * is large and the driver has parts, straight through where it has none.
+ *
+ * Parts grow with the object, so that DRIVER_PARTS_MAX of them always suffice: 1,000 parts of ${part_bytes}, then 1,000 of twice
+ * that, and so on.  Where part N begins therefore depends on ${part_bytes} and N alone, and a resume in another process cuts the
+ * same bytes into the same parts.
+ *
+ * Memory: ${parallel} + 1 parts.  The writer waits while all of them are on their way.
+ */
+#ifndef STORAGE_DRIVERS_UPLOAD_H
+#define STORAGE_DRIVERS_UPLOAD_H
+
+#include "base/event.h"
+#include "storage/drivers/driver.h"
+
+#define UPLOAD_PART_BYTES ((uint64_t)8 << 20)
+#define UPLOAD_PARALLEL 3
+
+struct upload;
+
+/* An upload in parts as another process finds it again; for the journal.  Zeroed: none was begun. */
+struct upload_state {
+	char *id; /* malloc'd */
+	uint64_t part_bytes;
+	struct driver_part *parts; /* malloc'd, those that are known to be there, by number */
+	size_t parts_count;
+};
+void upload_state_release(struct upload_state *s);
+
+struct upload_options {
+	struct driver *driver;
+	struct driver_target target;
+	uint64_t part_bytes;     /* of the first parts; 0: UPLOAD_PART_BYTES, more where ${expected_bytes} needs it */
+	unsigned parallel;       /* parts on their way at once; 0: UPLOAD_PARALLEL */
+	uint64_t expected_bytes; /* a guess; 0: unknown */
+	/* Called before the first part is sent, with the id that a resume needs; its failure fails the upload.  May be NULL. */
+	int (*on_begin)(void *ctx, const struct upload_state *s, struct error *err);
+	/* Called after each part that is there, never by two threads at once.  May be NULL. */
+	int (*on_part)(void *ctx, const struct driver_part *p, struct error *err);
+	void *ctx;
+};
+
+int upload_open(const struct upload_options *o, struct upload **ret, struct error *err) must_check;
+/* From one thread at a time.  After a failure every later call fails with the same error. */
+int upload_write(struct upload *u, const void *p, size_t n, struct error *err) must_check;
+/* Makes the object complete and visible.  Ends ${u} in any case; what failed is aborted. */
+int upload_commit(struct upload *u, struct error *err) must_check;
+void upload_abort(struct upload *u); /* NULL is fine; what cannot be removed now is found by the next sweep */
+
+/*
+ * Goes on with an upload in parts that was begun by a process that is gone: asks the place what it has, sends what is missing, and
+ * commits.  ${bytes} is the whole object's size; read() gives any range of it, from several threads.  A part counts as there when
+ * the place lists it with the size and the etag that ${state} noted for it; where none was noted it is sent again.
+ * ERR_CONFLICT: the place no longer knows the upload; nothing was sent.  *ret_sent_bytes: how much had to travel.
+ */
+int upload_resume(const struct upload_options *o, const struct upload_state *state, uint64_t bytes,
+	int (*read)(void *ctx, uint64_t offset, void *p, size_t n, struct error *err), void *ctx, struct cancel *cancel,
+	struct progress *progress, uint64_t *ret_sent_bytes, struct error *err) must_check;
+
+/* Where part ${number} (from 1) begins, and how many bytes it has unless it is the last. */
+uint64_t upload_part_offset(uint64_t part_bytes, unsigned number);
+uint64_t upload_part_size(uint64_t part_bytes, unsigned number);
+
+#endif
