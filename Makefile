@@ -15,7 +15,7 @@ endif
 CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
 INSTALL ?= install
-PKGS := libpq libarchive libzstd libcrypto jansson libfyaml
+PKGS := libpq libarchive libzstd libcrypto jansson libfyaml libcurl libxml-2.0
 
 ROOMS ?= base orchestrator/engine orchestrator/postgres orchestrator/stack orchestrator/steps storage storage/archive storage/age \
 	storage/drivers drills cmd
@@ -42,7 +42,7 @@ endif
 HF_CPPFLAGS = -D_GNU_SOURCE -I. $(PKG_CFLAGS) $(CPPFLAGS)
 HF_CFLAGS = -std=gnu11 -pthread $(WARNINGS) $(HARDEN) $(CFLAGS)
 HF_LDFLAGS = -pthread $(HARDEN) -Wl,--as-needed $(LDFLAGS)
-HF_LIBS = $(PKG_LIBS) -lm
+HF_LIBS = $(PKG_LIBS) -ls3 -lm
 
 ifeq ($(V),1)
 Q :=
