@@ -62,5 +62,6 @@ void http_response_release(struct http_response *r);
 const char *http_header(const struct http_response *r, const char *name); /* name in lower case; NULL when it is not there */
 /* Percent-encodes for a path (is_path: '/' stays) or a query value. */
 void http_escape(const char *text, bool is_path, struct buf *out);
+int64_t http_date_ms(const char *text); /* an HTTP date in UTC milliseconds; NULL or none: 0 */
 
 #endif
