@@ -80,7 +80,13 @@ const struct command commands[CMD_COUNT] = {
 		.example = "holdfast resume", .statuses = "3, 4, 5", .run = cmd_resume, .needs_config = true},
 	[CMD_ABANDON] = {"abandon", "RUN", 1, 1, "undo a run that did not finish, and close it",
 		.doc = "Undoes its steps in reverse order: a half-written archive, a half-filled\n"
-		       "database are removed.  The run cannot be resumed afterwards.",
+		       "database are removed.  The run cannot be resumed afterwards.\n"
+		       "\n"
+		       "With --force nothing is undone: for a run whose plan is lost, or whose server\n"
+		       "or repository is gone for good.  It is closed in the journal, clients are let in\n"
+		       "again where that can be done, and what may be left behind is listed.  Without\n"
+		       "--yes it asks; where nobody can be asked it changes nothing and ends with exit\n"
+		       "status 2.",
 		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9", .run = cmd_abandon,
 		.needs_config = true},
 	[CMD_GENERATE] = {"generate", "man DIR|completion|options|steps", 1, 2,

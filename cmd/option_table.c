@@ -76,5 +76,7 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "how long to wait for another run of the stack to end"},
 	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG, .commands = PLANS | FOR(CMD_RUN),
 		.about = "check everything, print the steps, change nothing"},
-	[OPT_YES] = {"yes", 'y', OPTION_FLAG, FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD), .about = "do not ask"},
+	[OPT_FORCE] = {"force", .type = OPTION_FLAG, .commands = FOR(CMD_ABANDON),
+		.about = "close the run without undoing it, and tell what it leaves behind"},
+	[OPT_YES] = {"yes", 'y', OPTION_FLAG, FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_ABANDON), .about = "do not ask"},
 };

@@ -98,6 +98,7 @@ enum option_id {
 	OPT_PG_BINDIR,
 	OPT_LOCK_TIMEOUT,
 	OPT_DRY_RUN,
+	OPT_FORCE,
 	OPT_YES,
 	OPT_COUNT,
 };

@@ -100,6 +100,27 @@ char *text_duration(int64_t ms)
 	return mem_strdup(duration_format(ms, text));
 }
 
+char *text_operand(const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+,=";
+	struct buf b = {0};
+
+	buf_puts(&b, word[0] == '-' ? "-- " : "");
+	if (*word && word[strspn(word, plain)] == '\0') {
+		buf_puts(&b, word);
+		return buf_take(&b);
+	}
+	buf_putc(&b, '\'');
+	for (const char *p = word; *p; p++) {
+		if (*p == '\'')
+			buf_puts(&b, "'\\''");
+		else
+			buf_putc(&b, *p);
+	}
+	buf_putc(&b, '\'');
+	return buf_take(&b);
+}
+
 char *text_time(int64_t utc_ms)
 {
 	char text[CLOCK_TEXT_BYTES], *dot;

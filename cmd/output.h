@@ -24,6 +24,8 @@ char *text_size(uint64_t bytes); /* "1.43 GB" */
 char *text_time(int64_t utc_ms); /* "2026-11-20T03:15:00Z"; "-" for 0 */
 char *text_age(int64_t utc_ms);  /* "3h12m ago", "2 days ago" */
 char *text_duration(int64_t ms);
+/* An operand as it can be pasted behind a command in a shell, with "--" before it where it begins with a dash. */
+char *text_operand(const char *word);
 
 json_t *json_time(int64_t utc_ms); /* null for 0 */
 

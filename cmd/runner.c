@@ -72,6 +72,13 @@ static int open_repository(
 	return target_open_repository(host->config, name_or_url, is_created, ret, err);
 }
 
+static const char *plan_text(const char *name)
+{
+	const struct embedded_plan *plan = plan_find(name);
+
+	return plan ? plan->text : NULL;
+}
+
 static int guard_acquire(void *ctx, int64_t lock_timeout_ms, struct cancel *cancel, struct error *err)
 {
 	struct runner *r = ctx;
@@ -118,6 +125,7 @@ int runner_open(struct app *app, const char *stack, const char *conninfo, struct
 		.cancel = &app->cancel,
 		.events = &app->ui.sink,
 		.redact_conninfo = pg_conninfo_redact,
+		.find_plan = plan_text,
 	};
 	return 0;
 }

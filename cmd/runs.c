@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/json.h"
 #include "cmd/commands.h"
 #include "cmd/exit_status.h"
@@ -19,12 +20,18 @@ struct run_choice {
 	const char *prefix; /* of the id; NULL: whatever can be resumed */
 	const char *stack;  /* NULL: any */
 	const char *found, *other;
+	const char *running;               /* … where nothing is asked for: who wants to wait for it may */
+	const struct run_summary *damaged; /* the newest */
 };
 
 static void consider(struct run_choice *c, const struct run_summary *s)
 {
+	if (!c->prefix && !c->damaged && strcmp(s->state, "damaged") == 0)
+		c->damaged = s; /* of which stack it was nobody knows */
 	if (c->stack && (!s->stack || strcmp(s->stack, c->stack) != 0))
 		return;
+	if (!c->prefix && !c->running && strcmp(s->state, "running") == 0)
+		c->running = s->run_id;
 	if (c->prefix ? strncmp(s->run_id, c->prefix, strlen(c->prefix)) != 0 : !s->is_resumable)
 		return;
 	if (c->prefix && strcmp(s->run_id, c->prefix) == 0) {
@@ -36,6 +43,16 @@ static void consider(struct run_choice *c, const struct run_summary *s)
 	} else {
 		c->other = s->run_id;
 	}
+}
+
+static int nothing_to_resume(const struct run_choice *c, struct error *err)
+{
+	err_set(err, ERR_CONFIG, "there is no run to resume");
+	if (!c->damaged)
+		return -1;
+	err_detail(err, "The journal of run \"%s\" cannot be read: %s", c->damaged->run_id,
+		c->damaged->message ? c->damaged->message : "unknown error");
+	return err_hint(err, "What a damaged run may have left behind is not known; a new backup can be started at once.");
 }
 
 static int choose(const struct run_choice *c, const char *asked, char **ret_id, struct error *err)
@@ -50,9 +67,9 @@ static int choose(const struct run_choice *c, const char *asked, char **ret_id, 
 		err_set(err, ERR_CONFIG, "there is no run \"%s\"", asked);
 		return err_hint(err, "\"holdfast runs\" lists them.");
 	}
-	if (!c->found)
-		return err_set(err, ERR_CONFIG, "there is no run to resume");
-	*ret_id = mem_strdup(c->found);
+	if (!c->found && !c->running)
+		return nothing_to_resume(c, err);
+	*ret_id = mem_strdup(c->found ? c->found : c->running);
 	return 0;
 }
 
@@ -168,44 +185,149 @@ static int secrets_of(struct app *app, const struct run_summary *s, json_t **ret
 	return 0;
 }
 
-static int continue_run(struct app *app,
-	int (*act)(const struct run_options *, const char *, struct run_result *, struct error *), const char *which,
-	bool is_resumed, struct error *err)
-{
-	struct run_summary s cleanup(run_summary_release) = {0};
-	struct run_result result cleanup(run_result_release) = {0};
-	json_t *secrets cleanup(json_decrefpp) = NULL;
-	char *id cleanup(mem_freep) = NULL, *conninfo cleanup(mem_freep) = NULL;
+/* A run that can be continued, and all that is needed for it. */
+struct continued {
+	struct run_summary s;
 	struct runner r;
+	json_t *secrets;
+	char *id, *conninfo;
+};
 
-	if (run_find(app, which, &id, err) < 0 || run_summary_load(app->state_dir, id, &s, err) < 0)
+static void continued_release(struct continued *c)
+{
+	run_summary_release(&c->s);
+	json_decref(c->secrets);
+	free(c->id);
+	free(c->conninfo);
+}
+
+static int find_continued(struct app *app, const char *which, struct continued *c, struct error *err)
+{
+	if (run_find(app, which, &c->id, err) < 0 || run_summary_load(app->state_dir, c->id, &c->s, err) < 0)
 		return -1;
-	if (secrets_of(app, &s, &secrets, &conninfo, err) < 0 || runner_open(app, s.stack, conninfo, &r, err) < 0)
+	if (secrets_of(app, &c->s, &c->secrets, &c->conninfo, err) < 0 ||
+		runner_open(app, c->s.stack, c->conninfo, &c->r, err) < 0)
 		return -1;
-	r.options.plan_name = s.plan;
-	r.options.parameters = secrets;
-	if (act(&r.options, id, &result, err) < 0)
-		return -1;
-	/* To be undone is what was asked for. */
-	if (!is_resumed && result.status == RUN_ROLLED_BACK)
-		result.status = RUN_DONE;
-	if (runner_finish(&r, s.plan ? s.plan : "", &result, err) < 0)
-		return -1;
-	if (app->is_json || app->ui.is_quiet)
-		return 0;
-	if (is_resumed)
-		summary_print(s.plan ? s.plan : "", s.parameters, &result, true);
-	else
-		printf("run %s (%s of stack %s): abandoned\n", id, s.plan ? s.plan : "-", s.stack ? s.stack : "-");
+	c->r.options.plan_name = c->s.plan;
+	c->r.options.parameters = c->secrets;
+	c->r.options.was_open = !which || c->s.is_resumable || strcmp(c->s.state, "running") == 0;
 	return 0;
+}
+
+static const char *text_or_dash(const char *s)
+{
+	return s ? s : "-";
 }
 
 int cmd_resume(struct app *app, struct error *err)
 {
-	return continue_run(app, run_resume, app->options.operands[0], true, err);
+	struct continued c cleanup(continued_release) = {0};
+	struct run_result result cleanup(run_result_release) = {0};
+
+	if (find_continued(app, app->options.operands[0], &c, err) < 0 || run_resume(&c.r.options, c.id, &result, err) < 0 ||
+		runner_finish(&c.r, c.s.plan ? c.s.plan : "", &result, err) < 0)
+		return -1;
+	if (!app->is_json && !app->ui.is_quiet)
+		summary_print(c.s.plan ? c.s.plan : "", c.s.parameters, &result, true);
+	return 0;
+}
+
+/* ---- abandon --force ---- */
+
+static int confirm_give_up(struct app *app, const struct continued *c, struct error *err)
+{
+	char *question cleanup(mem_freep) = NULL;
+
+	if (option_flag(&app->options, OPT_YES))
+		return 0;
+	if (!isatty(STDIN_FILENO)) {
+		err_set(err, ERR_CONFIG, "run \"%s\" would be closed without being undone, and nobody is there to confirm it",
+			c->id);
+		return err_hint(err, "Give --yes if that is wanted.");
+	}
+	question = mem_printf("Run \"%s\" (%s of stack \"%s\") will be closed without being undone.\n"
+			      "What it made is left as it is, and can be resumed no more.\nContinue?",
+		c->id, text_or_dash(c->s.plan), text_or_dash(c->s.stack));
+	if (ui_confirm(&app->ui, question))
+		return 0;
+	return err_set(err, ERR_CONFIG, "not confirmed: nothing was changed");
+}
+
+/* "name=value" of what is a word or a number; the rest is in the journal and in the JSON output. */
+static void print_values(const char *step, const char *what, const json_t *values)
+{
+	const char *name;
+	json_t *v;
+
+	json_object_foreach((json_t *)(uintptr_t)values, name, v)
+	{
+		if (json_is_string(v) && !strchr(json_string_value(v), '\n'))
+			printf("  %s%s%s: %s\n", step, what, name, json_string_value(v));
+		else if (json_is_integer(v))
+			printf("  %s%s%s: %lld\n", step, what, name, (long long)json_integer_value(v));
+	}
+}
+
+static void print_remains(const struct run_remains *left)
+{
+	const char *id;
+	json_t *entry;
+	size_t i;
+
+	if (json_array_size(left->steps))
+		printf("not undone, and may have left something behind:\n");
+	json_array_foreach(left->steps, i, entry)
+	{
+		const char *step = json_get_str(entry, "id", "");
+
+		printf("  %s (%s), %s: %s\n", step, json_get_str(entry, "uses", ""), json_get_str(entry, "state", ""),
+			json_get_str(entry, "about", "unknown step kind"));
+		print_values("  ", "", json_object_get(entry, "outputs"));
+		print_values("  ", "", json_object_get(entry, "checkpoint"));
+	}
+	if (json_array_size(left->steps) && json_object_size(left->found))
+		printf("names it went by:\n");
+	json_object_foreach(left->found, id, entry) if (json_array_size(left->steps)) print_values(id, ".", entry);
+	if (left->is_fence_left)
+		printf("clients may still be kept out: look at the connection limit of the database\n");
+}
+
+static int give_up(struct app *app, struct continued *c, struct error *err)
+{
+	cleanup(run_remains_release) struct run_remains left = {0};
+
+	if (confirm_give_up(app, c, err) < 0 || run_give_up(&c->r.options, c->id, &left, err) < 0)
+		return -1;
+	json_object_set_new(app->result, "run",
+		json_pack("{s:s, s:s?, s:s?, s:s, s:O, s:O, s:b}", "id", c->id, "plan", c->s.plan, "stack", c->s.stack, "status",
+			"given-up", "not_undone", left.steps, "found", left.found, "is_fence_left", left.is_fence_left));
+	if (app->is_json)
+		return 0;
+	printf("run %s (%s of stack %s): closed, nothing was undone\n", c->id, text_or_dash(c->s.plan), text_or_dash(c->s.stack));
+	print_remains(&left);
+	return 0;
+}
+
+static int abandon(struct app *app, struct continued *c, struct error *err)
+{
+	struct run_result result cleanup(run_result_release) = {0};
+
+	if (run_abandon(&c->r.options, c->id, &result, err) < 0)
+		return -1;
+	if (result.status == RUN_ROLLED_BACK) /* to be undone is what was asked for */
+		result.status = RUN_DONE;
+	if (runner_finish(&c->r, c->s.plan ? c->s.plan : "", &result, err) < 0)
+		return -1;
+	if (!app->is_json && !app->ui.is_quiet)
+		printf("run %s (%s of stack %s): abandoned\n", c->id, text_or_dash(c->s.plan), text_or_dash(c->s.stack));
+	return 0;
 }
 
 int cmd_abandon(struct app *app, struct error *err)
 {
-	return continue_run(app, run_abandon, app->options.operands[0], false, err);
+	struct continued c cleanup(continued_release) = {0};
+
+	if (find_continued(app, app->options.operands[0], &c, err) < 0)
+		return -1;
+	return option_flag(&app->options, OPT_FORCE) ? give_up(app, &c, err) : abandon(app, &c, err);
 }

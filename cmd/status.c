@@ -188,6 +188,7 @@ static void put_runs(struct overview *o)
 static void put_kept_one(struct overview *o, json_t *list, const struct kept_database *k)
 {
 	char *age cleanup(mem_freep) = text_age(k->kept_at_ms), *size cleanup(mem_freep) = text_size(k->size_bytes);
+	char *operand cleanup(mem_freep) = text_operand(k->name);
 	json_t *e = json_object();
 
 	json_object_set_new(e, "name", json_string(k->name));
@@ -197,7 +198,7 @@ static void put_kept_one(struct overview *o, json_t *list, const struct kept_dat
 	json_array_append_new(list, e);
 	if (!o->app->is_json)
 		printf("kept database  %s, %s, %s; when it is not needed any more: holdfast drop-old %s\n", k->name, size, age,
-			k->name);
+			operand);
 }
 
 static void put_kept(struct overview *o)

@@ -100,8 +100,11 @@ static void restore_summary(const json_t *parameters, const struct run_result *r
 	printf("\nproof         %s; %s tables\n", proof_text(text_of(parameters, "verify")), proven);
 	printf("time          %s\n", time);
 	print_times(o, step);
-	if (kept && json_object_get(o, "swap"))
-		printf("when the application is well: holdfast drop-old %s\n", kept);
+	if (kept && json_object_get(o, "swap")) {
+		char *operand cleanup(mem_freep) = text_operand(kept);
+
+		printf("when the application is well: holdfast drop-old %s\n", operand);
+	}
 	if (sql)
 		printf("\n-- brings the rows back into the original tables:\n%s\n", sql);
 }

@@ -126,19 +126,35 @@ int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, 
 	return rc;
 }
 
-int retry_wait(struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err)
+static int64_t delay_ms(int64_t base_ms, int failures)
 {
 	struct error ignored cleanup(err_clear) = ERROR_INIT;
-	const struct step_record *rec = state_step(&run->state, step->id);
 	uint64_t random = UINT64_MAX;
-	char text[CLOCK_TEXT_BYTES];
-	char *line cleanup(mem_freep) = NULL;
-	int64_t ms;
 
 	if (random_bytes(&random, sizeof(random), &ignored) < 0)
 		random = (uint64_t)clock_mono_us();
-	ms = retry_delay_ms(step->retry_delay_ms, failures, random);
-	line = mem_printf("%s; trying again in %s", why->message, duration_format(ms, text));
+	return retry_delay_ms(base_ms, failures, random);
+}
+
+int retry_wait_until(struct run *run, int64_t until_ms, int failures, const struct error *why, struct error *err)
+{
+	int64_t ms = delay_ms(PLAN_DEFAULT_RETRY_DELAY_MS, failures), left_ms = until_ms - clock_mono_ms();
+	char text[CLOCK_TEXT_BYTES];
+
+	if (left_ms <= 0)
+		return -1;
+	ms = ms < left_ms ? ms : left_ms;
+	event_text(run->o->events, EVENT_WARNING, "%s; trying again in %s", why->message, duration_format(ms, text));
+	return cancel_sleep(run->o->cancel, ms, err);
+}
+
+int retry_wait(struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err)
+{
+	const struct step_record *rec = state_step(&run->state, step->id);
+	char text[CLOCK_TEXT_BYTES];
+	int64_t ms = delay_ms(step->retry_delay_ms, failures);
+	char *line cleanup(mem_freep) = mem_printf("%s; trying again in %s", why->message, duration_format(ms, text));
+
 	run_emit(run,
 		(struct event){.kind = EVENT_STEP_RETRY,
 			.text = line,

@@ -26,21 +26,23 @@ static int lift(struct run *run, struct error *err)
 	return 0;
 }
 
+int run_lift_own_fences(struct run *run, struct error *err)
+{
+	struct buf text cleanup(buf_release) = {0};
+
+	return run_complete(run, &text, err) < 0 ? -1 : lift(run, err);
+}
+
 static int lift_of(const struct run *mine, const char *run_id, struct error *err)
 {
 	struct run run cleanup(run_release);
 	char *runs cleanup(mem_freep) = io_path_join(mine->o->state_dir, "runs"), *path cleanup(mem_freep) = NULL;
-	struct buf text cleanup(buf_release) = {0};
-	json_t *given cleanup(json_decrefpp) = NULL;
 
 	run_init(&run, mine->o);
 	run.run_id = mem_strdup(run_id);
 	run.dir = io_path_join(runs, run_id);
 	path = io_path_join(run.dir, "journal");
-	if (journal_read(path, state_apply, &run.state, err) < 0 || run_load_plan(&run, &text, err) < 0 ||
-		secrets_merge(&run, &given, err) < 0 || plan_parameters(&run.plan, given, &run.params, err) < 0)
-		return -1;
-	return lift(&run, err);
+	return journal_read(path, state_apply, &run.state, err) < 0 ? -1 : run_lift_own_fences(&run, err);
 }
 
 /* A step that may have put a fence up was started and is not done. */

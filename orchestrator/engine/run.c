@@ -15,7 +15,10 @@
 #include "base/crashpoint.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "orchestrator/engine/retry.h"
 #include "orchestrator/engine/summary.h"
+
+#define GUARD_RETRY_MS 30000
 
 /* --- what the other files of the run use --- */
 
@@ -102,12 +105,25 @@ void run_release(struct run *run)
 	free(run->dir);
 }
 
+/*
+ * A server that is restarting is waited for.  Without --lock-timeout only as long as a restart usually takes: it may as well be the
+ * wrong address.
+ */
 static int take_guard(struct run *run, struct error *err)
 {
 	struct run_guard *g = run->o->guard;
+	int64_t timeout_ms = run->o->lock_timeout_ms;
+	int64_t until_ms = clock_mono_ms() + (timeout_ms > GUARD_RETRY_MS ? timeout_ms : GUARD_RETRY_MS);
 
-	if (g && g->acquire(g->ctx, run->o->lock_timeout_ms, run->o->cancel, err) < 0)
-		return -1;
+	for (int failures = 1; g && g->acquire(g->ctx, timeout_ms, run->o->cancel, err) < 0; failures++) {
+		struct error cannot cleanup(err_clear) = ERROR_INIT;
+
+		if (!retry_is_worth(err->class))
+			return -1;
+		if (retry_wait_until(run, until_ms, failures, err, &cannot) < 0)
+			return cannot.class == ERR_NONE ? -1 : err_move(err, &cannot);
+		err_clear(err);
+	}
 	run->is_guard_held = g != NULL;
 	return 0;
 }
@@ -258,46 +274,75 @@ int run_start(const struct run_options *options, struct run_result *ret, struct 
 
 /* --- resuming --- */
 
+static bool is_started_with(const struct run *run, const char *text, size_t len, char hex[SHA256_HEX_BYTES])
+{
+	uint8_t sum[SHA256_BYTES];
+
+	sha256_of(text, len, sum);
+	return strcmp(hex_encode(sum, sizeof(sum), hex), run->state.plan_sha256) == 0;
+}
+
+/* Its own copy is lost or was edited: the built-in plan of that name, where it is the same to the letter. */
+static bool find_built_in(const struct run *run, struct buf *text)
+{
+	const char *built_in = run->o->find_plan ? run->o->find_plan(run->state.plan) : NULL;
+	char hex[SHA256_HEX_BYTES];
+
+	if (!built_in || !is_started_with(run, built_in, strlen(built_in), hex))
+		return false;
+	buf_release(text);
+	buf_puts(text, built_in);
+	return true;
+}
+
 /* The plan that was started is the plan that goes on. */
 int run_load_plan(struct run *run, struct buf *text, struct error *err)
 {
 	char *path cleanup(mem_freep) = io_path_join(run->dir, "plan.yaml");
-	uint8_t sum[SHA256_BYTES];
 	char hex[SHA256_HEX_BYTES];
 	int rc = io_read_file(path, text, err);
 
 	if (rc < 0)
 		return -1;
-	if (rc == 0)
-		return err_set(err, ERR_CORRUPT, "plan \"%s\" of run \"%s\" is missing", path, run->run_id);
-	sha256_of(text->data, text->len, sum);
-	if (strcmp(hex_encode(sum, sizeof(sum), hex), run->state.plan_sha256) != 0) {
-		err_set(err, ERR_CORRUPT, "plan \"%s\" is not the one run \"%s\" was started with", path, run->run_id);
-		return err_detail(
-			err, "Its SHA-256 is %s, the journal has %s. Nothing was changed.", hex, run->state.plan_sha256);
+	if (rc == 1 && is_started_with(run, text->data, text->len, hex))
+		return plan_load(&run->plan, path, buf_str(text), run->o->kinds, err);
+	if (find_built_in(run, text)) {
+		event_text(run->o->events, EVENT_WARNING, "plan \"%s\" is %s: going by the built-in one, which is the same", path,
+			rc ? "not the one that was started" : "missing");
+		return plan_load(&run->plan, path, buf_str(text), run->o->kinds, err);
 	}
-	return plan_load(&run->plan, path, buf_str(text), run->o->kinds, err);
+	if (rc == 0) {
+		err_set(err, ERR_CORRUPT, "plan \"%s\" of run \"%s\" is missing", path, run->run_id);
+	} else {
+		err_set(err, ERR_CORRUPT, "plan \"%s\" is not the one run \"%s\" was started with", path, run->run_id);
+		err_detail(err, "Its SHA-256 is %s, the journal has %s. Nothing was changed.", hex, run->state.plan_sha256);
+	}
+	return err_hint(
+		err, "Put it back. Where it is lost, \"holdfast abandon %s --force\" closes the run as it stands.", run->run_id);
 }
 
 /* Under the lock: the journal as it is now. */
 static int open_journal(struct run *run, struct error *err)
 {
 	char *path cleanup(mem_freep) = io_path_join(run->dir, "journal");
+	bool was_open = run->o->was_open || !state_is_closed(&run->state);
 
 	state_release(&run->state);
 	if (journal_open(&run->journal, path, state_apply, &run->state, err) < 0)
 		return -1;
 	if (!state_is_closed(&run->state))
 		return 0;
+	if (was_open)
+		return err_set(err, ERR_CONFLICT, "run \"%s\" was brought to its end by another process: %s", run->run_id,
+			run_phase_name(run->state.phase));
 	err_set(err, ERR_CONFIG, "run \"%s\" has ended: %s", run->run_id, run_phase_name(run->state.phase));
 	return err_hint(err, "There is nothing left to continue.");
 }
 
-static int prepare_resume(struct run *run, const char *run_id, struct buf *text, struct error *err)
+int run_open(struct run *run, const char *run_id, struct error *err)
 {
 	char *stack cleanup(mem_freep) = NULL, *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
 	char *path cleanup(mem_freep) = NULL;
-	json_t *given cleanup(json_decrefpp) = NULL;
 	int rc;
 
 	if (summary_check_id(run->o->state_dir, run_id, err) < 0)
@@ -311,11 +356,16 @@ static int prepare_resume(struct run *run, const char *run_id, struct buf *text,
 	if (rc <= 0)
 		return -1;
 	stack = mem_strdup(run->state.stack);
-	if (take_lock(run, stack, err) < 0 || open_journal(run, err) < 0 || run_load_plan(run, text, err) < 0 ||
-		secrets_merge(run, &given, err) < 0 || plan_parameters(&run->plan, given, &run->params, err) < 0 ||
-		check_steps(run, err) < 0)
+	return take_lock(run, stack, err) < 0 ? -1 : open_journal(run, err);
+}
+
+int run_complete(struct run *run, struct buf *text, struct error *err)
+{
+	json_t *given cleanup(json_decrefpp) = NULL;
+
+	if (run_load_plan(run, text, err) < 0 || secrets_merge(run, &given, err) < 0)
 		return -1;
-	return 0;
+	return plan_parameters(&run->plan, given, &run->params, err);
 }
 
 static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struct error *err)
@@ -349,7 +399,7 @@ static int resume(
 	if (options->is_dry_run)
 		return err_set(
 			err, ERR_CONFIG, "run \"%s\" was started already: it cannot be resumed or abandoned on trial", run_id);
-	if (prepare_resume(&run, run_id, &text, err) < 0)
+	if (run_open(&run, run_id, err) < 0 || run_complete(&run, &text, err) < 0 || check_steps(&run, err) < 0)
 		return -1;
 	ret->run_id = mem_strdup(run_id);
 	return go_on(&run, is_abandon, ret, err);

@@ -31,13 +31,16 @@ struct run_options {
 	const struct step_kind *const *kinds; /* NULL-terminated */
 	void *host;
 	struct run_guard *guard; /* may be NULL */
-	int64_t lock_timeout_ms;
-	bool is_dry_run;       /* checks and expands everything, runs only kinds with runs_in_dry_run, writes no journal */
-	struct cancel *cancel; /* signals */
+	int64_t lock_timeout_ms; /* for a server that does not answer at least half a minute */
+	bool is_dry_run;         /* checks and expands everything, runs only kinds with runs_in_dry_run, writes no journal */
+	struct cancel *cancel;   /* signals */
 	struct event_sink *events;
 	/* A connection string without its password (malloc'd), for the journal and --dry-run.  NULL: connection strings are left out
 	 * there altogether, as secrets are. */
 	int (*redact_conninfo)(const char *in, char **ret, struct error *err);
+	/* The text of a built-in plan, NULL when there is none: what a run goes by whose own copy is lost.  May be NULL. */
+	const char *(*find_plan)(const char *name);
+	bool was_open; /* the caller has seen the run unfinished: when it has ended since, that is ERR_CONFLICT */
 };
 
 enum run_status {
@@ -76,6 +79,17 @@ int run_resume(const struct run_options *options, const char *run_id, struct run
  * run is closed all the same; RUN_STUCK when an undo failed: run_resume() goes on undoing. */
 int run_abandon(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
 void run_result_release(struct run_result *r);
+
+/* What a run that was given up may have left behind. */
+struct run_remains {
+	json_t *steps; /* array of {id, uses, state, about, outputs, checkpoint} in plan order: begun or done, and not undone */
+	json_t *found; /* step id → outputs of the steps that changed nothing: names and ids */
+	bool is_fence_left;
+};
+/* Closes a run without undoing anything, whether its plan can be read or not.  Fences are taken down where the plan can be read.  The
+ * journal must be whole; a server that does not answer is passed over.  ${ret} is to be released either way. */
+int run_give_up(const struct run_options *options, const char *run_id, struct run_remains *ret, struct error *err) must_check;
+void run_remains_release(struct run_remains *r);
 
 /* What a journal tells, without running anything. */
 struct run_summary {

@@ -41,8 +41,13 @@ void run_emit(struct run *run, struct event ev, const struct plan_step *step);
 /* For cleanup too; what was set up by run_init(). */
 void run_init(struct run *run, const struct run_options *o);
 void run_release(struct run *run);
-/* The plan the run was started with, from its directory; checked against the journal's checksum.   keeps it alive. */
+/* Finds ${run_id}, takes its stack's lock and opens its journal.  ERR_CONFIG when it has ended; ERR_CONFLICT when that was while we looked. */
+int run_open(struct run *run, const char *run_id, struct error *err) must_check;
+/* The plan the run was started with, from its directory or the built-in one, checked against the journal's checksum.  ${text} keeps it
+ * alive. */
 int run_load_plan(struct run *run, struct buf *text, struct error *err) must_check;
+/* The plan and its parameters, for a run whose journal was read. */
+int run_complete(struct run *run, struct buf *text, struct error *err) must_check;
 
 /* --- attempt.c --- */
 
@@ -55,6 +60,8 @@ enum step_verb { VERB_PROBE, VERB_RUN, VERB_UNDO, VERB_UNFENCE };
 int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, struct progress *progress, json_t **ret_outputs,
 	struct error *err) must_check;
 bool run_is_cancelled(const struct run *run); /* by signal, from outside */
+/* The same for what is no step: no further attempt after ${until_ms} of clock_mono_ms(); -1 with ${err} untouched then.  ERR_CANCELLED. */
+int retry_wait_until(struct run *run, int64_t until_ms, int failures, const struct error *why, struct error *err) must_check;
 /* Waits before the next attempt after ${failures}.  ERR_CANCELLED. */
 int retry_wait(
 	struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err) must_check;
@@ -79,6 +86,8 @@ int run_dry(struct run *run, struct run_result *ret, struct error *err) must_che
 
 /* Takes down what killed runs of the stack left up.  What cannot be is told as a warning. */
 void run_lift_fences(struct run *run);
+/* Those of ${run} itself, whose journal was read. */
+int run_lift_own_fences(struct run *run, struct error *err) must_check;
 
 /* --- secrets.c --- */
 

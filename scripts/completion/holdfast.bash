@@ -81,7 +81,7 @@ _holdfast() {
 		words=' --database --host --port --username --repository --lock-timeout --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	abandon)
-		words=' --database --host --port --username --repository --lock-timeout --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --lock-timeout --force --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	version)
 		words=' --config --state-dir --stack --output --quiet --verbose --help --version'

@@ -18,7 +18,7 @@ databases() {
 	pg_sql "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname NOT LIKE 'template_'"
 }
 last_restore() {
-	find "$HOLDFAST_STATE_DIR/runs" -name '*-restore-*' -printf '%f\n' | sort | tail -n 1
+	"$HOLDFAST" runs | awk '$3 ~ /^restore/ { print $1; exit }' # the ids of one second are in no order
 }
 # killed_before_the_rename DATABASE: sets new_db, kept
 killed_before_the_rename() {

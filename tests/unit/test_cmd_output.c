@@ -177,11 +177,35 @@ static void ages_are_rough(void **state)
 	}
 }
 
+static void an_operand_can_be_pasted_into_a_shell(void **state)
+{
+	static const struct {
+		const char *word, *want;
+	} table[] = {
+		{"app_before_20261120t031500z_7f3a", "app_before_20261120t031500z_7f3a"},
+		{"my db", "'my db'"},
+		{"o'brien", "'o'\\''brien'"},
+		{"$(id)", "'$(id)'"},
+		{"-dash", "-- -dash"},
+		{"-a b", "-- '-a b'"},
+		{"", "''"},
+		{"größe", "'größe'"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_len(table); i++) {
+		char *got cleanup(mem_freep) = text_operand(table[i].word);
+
+		assert_string_equal(got, table[i].want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(error_classes_have_these_exit_statuses),
 		cmocka_unit_test(runs_have_these_exit_statuses),
+		cmocka_unit_test(an_operand_can_be_pasted_into_a_shell),
 		cmocka_unit_test(every_status_stands_in_the_documentation),
 		cmocka_unit_test(progress_line_is_as_wide_as_the_terminal_allows),
 		cmocka_unit_test(progress_line_tells_only_what_is_known),

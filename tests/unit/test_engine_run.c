@@ -470,6 +470,14 @@ static int guard_check(void *ctx, struct cancel *cancel, struct error *err)
 	return 0;
 }
 
+/* A server that is restarting: its first answers are that it is not there yet. */
+static int guard_acquire_late(void *ctx, int64_t timeout_ms, struct cancel *cancel, struct error *err)
+{
+	(void)timeout_ms;
+	(void)cancel;
+	return ++*(int *)ctx <= 2 ? err_set(err, ERR_RETRY, "the server is starting up") : 0;
+}
+
 static void guard_release(void *ctx)
 {
 	*(int *)ctx += 10000;
@@ -493,6 +501,48 @@ static void a_guard_is_held_for_the_whole_run(void **state)
 	assert_int_equal(run_start(&f->o, &f->r, &f->err), -1);
 	assert_int_equal(f->err.class, ERR_CONFLICT);
 	assert_int_equal(calls, -1); /* what was not acquired is not released */
+}
+
+static void a_server_that_restarts_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	int calls = 0;
+	struct run_guard guard = {guard_acquire_late, NULL, NULL, &calls};
+
+	f->o = world_options(&f->w, &f->sink, two_files, NULL);
+	f->o.guard = &guard;
+	assert_int_equal(run_start(&f->o, &f->r, &f->err), 0);
+	assert_int_equal(f->r.status, RUN_DONE);
+	assert_int_equal(calls, 3);
+	assert_non_null(strstr(buf_str(&f->w.log), "warning: the server is starting up; trying again in "));
+}
+
+static void a_server_that_restarts_is_not_waited_for_after_a_signal(void **state)
+{
+	struct fixture *f = *state;
+	int calls = -1000000;
+	struct run_guard guard = {guard_acquire_late, NULL, NULL, &calls};
+
+	f->o = world_options(&f->w, &f->sink, two_files, NULL);
+	f->o.guard = &guard;
+	cancel_request(&f->w.cancel, CANCEL_SIGNAL);
+	assert_int_equal(run_start(&f->o, &f->r, &f->err), -1);
+	assert_int_equal(f->err.class, ERR_CANCELLED);
+}
+
+static void a_run_that_another_process_ended_meanwhile_is_a_conflict(void **state)
+{
+	struct fixture *f = *state;
+	char *message cleanup(mem_freep) = NULL;
+
+	start(f, two_files);
+	assert_int_equal(run_resume(&f->o, f->r.run_id, &(struct run_result){0}, &f->err), -1);
+	assert_int_equal(f->err.class, ERR_CONFIG); /* it had ended before anybody looked */
+	f->o.was_open = true;
+	message = mem_printf("run \"%s\" was brought to its end by another process: done", f->r.run_id);
+	assert_int_equal(run_resume(&f->o, f->r.run_id, &(struct run_result){0}, &f->err), -1);
+	assert_int_equal(f->err.class, ERR_CONFLICT);
+	assert_string_equal(f->err.message, message);
 }
 
 /* --- what is wrong before it starts --- */
@@ -536,6 +586,99 @@ static void a_changed_plan_is_refused(void **state)
 	assert_string_equal(f->err.message, message);
 	after = world_journal(&f->w, f->r.run_id);
 	assert_string_equal(after, before); /* nothing was changed */
+}
+
+static const char *find_act_plan(const char *name)
+{
+	return strcmp(name, "act") == 0 ? act_plan : two_files;
+}
+
+/* A run of act_plan that failed in its second step, and whose plan.yaml is gone. */
+static void fail_and_lose_the_plan(struct fixture *f)
+{
+	char *path cleanup(mem_freep) = NULL;
+
+	f->w.fail_times = 1;
+	f->w.fail_class = ERR_FAILED;
+	start(f, act_plan);
+	path = mem_printf("%s/runs/%s/plan.yaml", f->w.state_dir, f->r.run_id);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void a_lost_plan_that_is_built_in_is_no_loss(void **state)
+{
+	struct fixture *f = *state;
+
+	fail_and_lose_the_plan(f);
+	f->o.find_plan = find_act_plan;
+	resume(f);
+	assert_int_equal(f->r.status, RUN_DONE);
+	assert_non_null(strstr(buf_str(&f->w.log), "is missing: going by the built-in one, which is the same"));
+}
+
+static const char *find_other_plan(const char *name)
+{
+	(void)name;
+	return two_files;
+}
+
+static void another_built_in_plan_is_not_taken_for_it(void **state)
+{
+	struct fixture *f = *state;
+	char *hint cleanup(mem_freep) = NULL;
+
+	fail_and_lose_the_plan(f);
+	f->o.find_plan = find_other_plan;
+	hint = mem_printf(
+		"Put it back. Where it is lost, \"holdfast abandon %s --force\" closes the run as it stands.", f->r.run_id);
+	assert_int_equal(run_resume(&f->o, f->r.run_id, &(struct run_result){0}, &f->err), -1);
+	assert_int_equal(f->err.class, ERR_CORRUPT);
+	assert_string_equal(f->err.hint, hint);
+}
+
+static void a_run_that_is_given_up_is_closed_and_tells_what_it_leaves(void **state)
+{
+	struct fixture *f = *state;
+	struct run_remains left;
+	json_t *step;
+
+	fail_and_lose_the_plan(f);
+	assert_int_equal(run_abandon(&f->o, f->r.run_id, &(struct run_result){0}, &f->err), -1);
+	err_clear(&f->err);
+	assert_int_equal(run_give_up(&f->o, f->r.run_id, &left, &f->err), 0);
+	assert_int_equal(json_array_size(left.steps), 2);
+	step = json_array_get(left.steps, 0);
+	assert_string_equal(json_get_str(step, "id", ""), "one");
+	assert_string_equal(json_get_str(step, "state", ""), "done");
+	assert_string_equal(json_get_str(json_object_get(step, "outputs"), "path", ""), "one");
+	assert_string_equal(json_get_str(json_array_get(left.steps, 1), "state", ""), "failed");
+	run_remains_release(&left);
+	assert_file(&f->w, "one", "x"); /* nothing was undone */
+	assert_state(f, "abandoned", false);
+	assert_int_equal(run_give_up(&f->o, f->r.run_id, &left, &f->err), -1);
+	assert_int_equal(f->err.class, ERR_CONFIG);
+	run_remains_release(&left);
+}
+
+static void a_run_is_given_up_without_its_server_but_not_beside_another(void **state)
+{
+	struct fixture *f = *state;
+	struct run_remains left;
+	int calls = -1;
+	struct run_guard guard = {guard_acquire, NULL, NULL, &calls};
+
+	fail_and_lose_the_plan(f);
+	f->o.guard = &guard;
+	assert_int_equal(run_give_up(&f->o, f->r.run_id, &left, &f->err), -1);
+	assert_int_equal(f->err.class, ERR_CONFLICT);
+	run_remains_release(&left);
+	err_clear(&f->err);
+	calls = -1000000;
+	guard.acquire = guard_acquire_late;
+	assert_int_equal(run_give_up(&f->o, f->r.run_id, &left, &f->err), 0);
+	assert_int_equal(calls, -999999); /* asked once */
+	run_remains_release(&left);
+	assert_state(f, "abandoned", false);
 }
 
 static void a_damaged_journal_is_listed_and_refused(void **state)
@@ -793,7 +936,14 @@ int main(void)
 		with_fixture(a_lock_dies_with_its_process),
 		with_fixture(a_guard_is_held_for_the_whole_run),
 		with_fixture(an_unknown_run_is_told_with_the_known_ones),
+		with_fixture(a_server_that_restarts_is_waited_for),
+		with_fixture(a_server_that_restarts_is_not_waited_for_after_a_signal),
+		with_fixture(a_run_that_another_process_ended_meanwhile_is_a_conflict),
 		with_fixture(a_changed_plan_is_refused),
+		with_fixture(a_lost_plan_that_is_built_in_is_no_loss),
+		with_fixture(another_built_in_plan_is_not_taken_for_it),
+		with_fixture(a_run_that_is_given_up_is_closed_and_tells_what_it_leaves),
+		with_fixture(a_run_is_given_up_without_its_server_but_not_beside_another),
 		with_fixture(a_damaged_journal_is_listed_and_refused),
 		with_fixture(a_full_disk_stops_before_the_next_effect),
 		with_fixture(a_start_that_cannot_write_leaves_nothing),
