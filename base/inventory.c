@@ -27,6 +27,7 @@ void inventory_release(struct inventory *inv)
 	free(inv->tablespaces);
 	free(inv->settings);
 	free(inv->acl);
+	free(inv->trees);
 	free(inv->members);
 	arena_release(&inv->arena);
 	memset(inv, 0, sizeof(*inv));
@@ -99,6 +100,14 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static void place_members(size_t *members, size_t count, const size_t *place)
+{
+	for (size_t i = 0; i < count; i++)
+		members[i] = place[members[i]];
+	if (count > 1)
+		qsort(members, count, sizeof(*members), by_value);
+}
+
 void inventory_sort_members(struct inventory *inv)
 {
 	size_t n = inv->members_count;
@@ -112,17 +121,55 @@ void inventory_sort_members(struct inventory *inv)
 		sorted[i] = inv->members[order[i]];
 		place[order[i]] = i;
 	}
-	for (size_t i = 0; i < inv->tables_count; i++) {
-		struct inv_table *t = &inv->tables[i];
-
-		for (size_t k = 0; k < t->members_count; k++)
-			t->members[k] = place[t->members[k]];
-		if (t->members_count > 1)
-			qsort(t->members, t->members_count, sizeof(*t->members), by_value);
-	}
+	for (size_t i = 0; i < inv->tables_count; i++)
+		place_members(inv->tables[i].members, inv->tables[i].members_count, place);
+	for (size_t i = 0; i < inv->trees_count; i++)
+		place_members(inv->trees[i].members, inv->trees[i].members_count, place);
 	free(inv->members);
 	inv->members = sorted;
 	inv->members_cap = n;
 	free(order);
 	free(place);
+}
+
+const struct inv_tree *inventory_tree(const struct inventory *inv, const char *label)
+{
+	for (size_t i = 0; i < inv->trees_count; i++)
+		if (strcmp(inv->trees[i].label, label) == 0)
+			return &inv->trees[i];
+	return NULL;
+}
+
+void inventory_take_trees(struct inventory *to, struct inventory *from)
+{
+	size_t base = to->members_count;
+
+	for (size_t i = 0; i < from->members_count; i++) {
+		struct inv_member *m = inventory_add(to, members);
+
+		*m = from->members[i];
+		m->name = arena_strdup(&to->arena, from->members[i].name);
+	}
+	for (size_t i = 0; i < from->trees_count; i++) {
+		const struct inv_tree *t = &from->trees[i];
+		struct inv_tree *moved = inventory_add(to, trees);
+
+		*moved = *t;
+		moved->label = arena_strdup(&to->arena, t->label);
+		moved->path = arena_strdup(&to->arena, t->path);
+		moved->members = arena_alloc(&to->arena, (t->members_count + 1) * sizeof(*moved->members));
+		for (size_t k = 0; k < t->members_count; k++)
+			moved->members[k] = base + t->members[k];
+	}
+	for (size_t i = 0; i < from->left_out_count; i++) {
+		const struct inv_left_out *l = &from->left_out[i];
+
+		*inventory_add(to, left_out) = (struct inv_left_out){
+			.kind = arena_strdup(&to->arena, l->kind),
+			.schema = arena_strdup(&to->arena, l->schema),
+			.name = arena_strdup(&to->arena, l->name),
+			.reason = arena_strdup(&to->arena, l->reason),
+		};
+	}
+	inventory_release(from);
 }

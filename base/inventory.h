@@ -20,7 +20,8 @@ struct row_digest {
 };
 #define ROW_DIGEST_HEX_BYTES 33
 
-/* A member of the archive: one run of whole zstd frames holding tar header, content and padding. */
+/* A member of the archive: one run of whole zstd frames holding tar header, content and padding.  A run of entries of a tree
+ * of files (header_bytes 0) is a piece of the tar as it is: whole blocks, no header and padding of its own. */
 struct inv_member {
 	const char *name;      /* "data/00012.03.copy" */
 	uint64_t offset;       /* of its first frame in the archive */
@@ -92,6 +93,18 @@ struct inv_setting {
 	const char *role, *setting;
 };
 
+/* A directory or file of the stack, in the archive under files/<label>/. */
+struct inv_tree {
+	const char *label;
+	const char *path; /* absolute, where it was read */
+	bool is_directory;
+	uint64_t entries;         /* of the tar: files, directories, symbolic and hard links */
+	uint64_t files, bytes;    /* regular files, and their content */
+	struct row_digest digest; /* of the entries: storage/archive/tree.h */
+	size_t *members;          /* indexes into inventory.members: runs, one right behind the other */
+	size_t members_count;
+};
+
 struct inventory {
 	struct arena arena;
 
@@ -137,6 +150,9 @@ struct inventory {
 	size_t acl_count, acl_cap;
 	const char *comment; /* on the database, or NULL */
 
+	struct inv_tree *trees;
+	size_t trees_count, trees_cap;
+
 	struct inv_member *members; /* in the order of the archive */
 	size_t members_count, members_cap;
 };
@@ -149,8 +165,11 @@ void inventory_release(struct inventory *inv);
 		&(inv)->list[(inv)->list##_count++]; \
 	})
 void *inventory_grow(void *list, size_t *cap, size_t count, size_t size);
-/* Puts members into the order of their offsets, and the tables' lists with them: workers note a member after it was appended. */
+/* Puts members into the order of their offsets, and the lists of tables and trees with them: workers note a member after it was appended. */
 void inventory_sort_members(struct inventory *inv);
+/* Moves trees, their members and what was left out of them from ${from}, which is released, to ${to}; texts are copied. */
+void inventory_take_trees(struct inventory *to, struct inventory *from);
+const struct inv_tree *inventory_tree(const struct inventory *inv, const char *label);    /* NULL when there is none */
 const struct inv_member *inventory_member(const struct inventory *inv, const char *name); /* NULL when there is none */
 
 char *row_digest_format(const struct row_digest *d, char out[ROW_DIGEST_HEX_BYTES]); /* high first, 32 hex digits */

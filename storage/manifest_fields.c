@@ -153,6 +153,17 @@ static const struct manifest_field setting_fields[] = {
 	OF(struct inv_setting, "setting", FIELD_NAME, setting),
 };
 
+static const struct manifest_field tree_fields[] = {
+	OF(struct inv_tree, "label", FIELD_NAME, label),
+	OF(struct inv_tree, "path", FIELD_NAME, path),
+	OF(struct inv_tree, "is_directory", FIELD_BOOL, is_directory),
+	OF(struct inv_tree, "entries", FIELD_U64, entries),
+	OF(struct inv_tree, "files", FIELD_U64, files),
+	OF(struct inv_tree, "bytes", FIELD_U64, bytes),
+	OF(struct inv_tree, "digest", FIELD_DIGEST, digest),
+	LIST_OF(struct inv_tree, "members", FIELD_MEMBERS, members),
+};
+
 #define LIST(list, fields_) \
 	{ \
 		.key = #list, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count), \
@@ -163,6 +174,13 @@ static const struct manifest_field setting_fields[] = {
 	{ \
 		.key = #list, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count), \
 		.cap_at = offsetof(struct inventory, list##_cap), .size = sizeof(const char *), .may_be_null = is_nullable \
+	}
+
+#define LIST_AS(key_, list, fields_) \
+	{ \
+		.key = key_, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count), \
+		.cap_at = offsetof(struct inventory, list##_cap), .size = sizeof(*((struct inventory *)0)->list), \
+		.fields = fields_, .fields_count = array_len(fields_), .is_optional = true \
 	}
 
 const struct manifest_list manifest_lists[] = {
@@ -180,6 +198,7 @@ const struct manifest_list manifest_lists[] = {
 	TEXTS(subscriptions, false),
 	TEXTS(tablespaces, false),
 	TEXTS(acl, true),
+	LIST_AS("files", trees, tree_fields),
 };
 const size_t manifest_lists_count = array_len(manifest_lists);
 

@@ -60,6 +60,7 @@ struct manifest_list {
 	const struct manifest_field *fields; /* NULL: the elements are texts */
 	size_t fields_count;
 	bool may_be_null; /* NULL is another thing than an empty list */
+	bool is_optional; /* absent where it is empty, as earlier versions wrote it */
 };
 /* Members come first: tables refer to them. */
 extern const struct manifest_list manifest_lists[];

@@ -299,6 +299,28 @@ static int check_members(struct reading *g, struct error *err)
 	return 0;
 }
 
+/* Runs of a tree are the tar of it in pieces: whole blocks, one right behind the other, of no other tree. */
+static int check_trees(struct reading *g, struct error *err)
+{
+	const struct inventory *inv = &g->m->inventory;
+
+	for (size_t i = 0; i < inv->trees_count; i++) {
+		const struct inv_tree *t = &inv->trees[i];
+
+		if (!stack_name_is_valid(t->label) || t->path[0] != '/' || inventory_tree(inv, t->label) != t)
+			return damaged(g, err, "files", "has an impossible label or path");
+		for (size_t k = 0; k < t->members_count; k++) {
+			size_t at = t->members[k];
+			const struct inv_member *m = &inv->members[at];
+
+			if (m->header_bytes || m->content_bytes % 512 || (k && at != t->members[k - 1] + 1) ||
+				(k && m->offset != m[-1].offset + m[-1].stored_bytes))
+				return damaged(g, err, "files", "has members that are no tar together");
+		}
+	}
+	return 0;
+}
+
 static int check_totals(struct reading *g, const json_t *top, struct error *err)
 {
 	struct manifest_totals said = {0}, are;
@@ -385,6 +407,8 @@ static int read_manifest(struct reading *g, json_t *top, struct error *err)
 	if (g->m->has_archive && read_section(g, &manifest_archive, top, g->m, err) < 0)
 		return -1;
 	for (size_t i = 0; i < manifest_lists_count; i++) {
+		if (!lists[i].p && manifest_lists[i].is_optional)
+			continue;
 		if (!lists[i].p)
 			return damaged(g, err, manifest_lists[i].key, "is missing");
 		if (read_list(g, &manifest_lists[i], lists[i], err) < 0)
@@ -392,7 +416,7 @@ static int read_manifest(struct reading *g, json_t *top, struct error *err)
 		if (i == 0 && check_members(g, err) < 0) /* before the tables, which refer to them */
 			return -1;
 	}
-	return check_totals(g, top, err);
+	return check_trees(g, err) < 0 ? -1 : check_totals(g, top, err);
 }
 
 int manifest_parse(const char *text, size_t n, const char *what, struct manifest *ret, struct error *err)

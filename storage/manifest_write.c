@@ -144,6 +144,8 @@ static int put_list(struct json_writer *w, const struct manifest_list *l, const 
 	const char *elements = *(const char *const *)(const void *)((const char *)inv + l->at);
 	size_t count = *(const size_t *)(const void *)((const char *)inv + l->count_at);
 
+	if (l->is_optional && count == 0)
+		return 0;
 	if (l->may_be_null && !elements) {
 		jw_str(w, l->key, NULL);
 		return 0;

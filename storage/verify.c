@@ -1,7 +1,8 @@
 /*
  * Verifying a set.  Work is cut into tasks that threads take from one counter: first the archive as a whole, which one thread
  * reads from end to end, then each member.  Without the content, the one reading from end to end is all there is, and the
- * members' checksums are computed as it passes over them.
+ * members' checksums are computed as it passes over them.  The runs of a tree of files are one tar: whoever comes to the first
+ * of them reads all of them.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -10,10 +11,12 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "storage/archive/tree.h"
 #include "storage/repository.h"
 
 #define READ_BYTES ((size_t)1 << 20)
 #define NO_TABLE SIZE_MAX
+#define NO_TREE SIZE_MAX
 #define JOBS_MAX 256
 
 struct table_sum {
@@ -31,6 +34,7 @@ struct verifying {
 	char *key;
 	struct archive_reader *reader;
 	size_t *table_of; /* by member; NO_TABLE */
+	size_t *tree_of;  /* the same; NO_TREE */
 
 	atomic_size_t next;   /* task: 0 the whole, then the members */
 	atomic_bool is_over;  /* a thread has failed */
@@ -47,6 +51,7 @@ static void release(struct verifying *v)
 	archive_reader_close(v->reader);
 	free(v->key);
 	free(v->table_of);
+	free(v->tree_of);
 	free(v->sums);
 	err_clear(&v->failure);
 	err_clear(&v->whole_failure);
@@ -189,12 +194,34 @@ static void add_sum(struct verifying *v, const struct inv_member *m, size_t tabl
 	pthread_mutex_unlock(&v->lock);
 }
 
+/* The whole tree when  is its first run; the others are read with that one. */
+static int read_run(struct verifying *v, size_t i, struct error *err)
+{
+	const struct inv_tree *t = &v->inv->trees[v->tree_of[i]];
+	const struct tree_source source = {
+		.reader = v->reader, .inventory = v->inv, .tree = t, .cancel = v->cancel, .progress = v->progress};
+
+	if (t->members[0] != i)
+		return 0;
+	if (tree_check(&source, err) < 0)
+		return -1;
+	for (size_t k = 0; k < t->members_count; k++) {
+		const struct inv_member *m = &v->inv->members[t->members[k]];
+
+		add_sum(v, m, NO_TABLE, &(struct table_sum){.content_bytes = m->content_bytes});
+		progress_item(v->progress);
+	}
+	return 0;
+}
+
 static int read_content(struct verifying *v, size_t i, void *state, struct error *err)
 {
 	const struct inv_member *m = &v->inv->members[i];
 	size_t table = v->table_of[i];
 	struct counting c = {.v = v, .state = table == NO_TABLE ? NULL : state};
 
+	if (v->tree_of[i] != NO_TREE)
+		return read_run(v, i, err);
 	if (c.state)
 		v->digest->reset(c.state);
 	if (archive_read_member(v->reader, m, count_block, &c, err) < 0)
@@ -251,6 +278,27 @@ static int check_table(const struct verifying *v, size_t t, struct error *err)
 	return 0;
 }
 
+static int map_trees(struct verifying *v, struct error *err)
+{
+	const struct inventory *inv = v->inv;
+
+	v->tree_of = mem_alloc(inv->members_count * sizeof(*v->tree_of));
+	for (size_t i = 0; i < inv->members_count; i++)
+		v->tree_of[i] = NO_TREE;
+	for (size_t t = 0; t < inv->trees_count; t++) {
+		if (inv->trees[t].members_count == 0)
+			return err_set(err, ERR_CORRUPT, "files \"%s\" have no members", inv->trees[t].label);
+		for (size_t k = 0; k < inv->trees[t].members_count; k++) {
+			size_t at = inv->trees[t].members[k];
+
+			if (v->tree_of[at] != NO_TREE || v->table_of[at] != NO_TABLE)
+				return err_set(err, ERR_CORRUPT, "member \"%s\" belongs to two owners", inv->members[at].name);
+			v->tree_of[at] = t;
+		}
+	}
+	return 0;
+}
+
 /* --- threads --------------------------------------------------------------------------------------------------------------- */
 
 static int do_task(struct verifying *v, size_t task, void *state, struct error *err)
@@ -301,7 +349,7 @@ static int run_threads(struct verifying *v, int jobs, struct error *err)
 
 static int verify_content(struct verifying *v, int jobs, struct error *err)
 {
-	if (map_tables(v, err) < 0 ||
+	if (map_tables(v, err) < 0 || map_trees(v, err) < 0 ||
 		archive_reader_open(v->r->driver, v->key, v->inv->members, v->inv->members_count, &v->reader, err) < 0 ||
 		run_threads(v, jobs, err) < 0)
 		return -1;

@@ -43,6 +43,13 @@ int archive_writer_open(const struct archive_writer_options *o, struct archive_w
  */
 int archive_member_begin(
 	struct archive_writer *w, struct archive_member **member, const char *name, struct error *err) must_check;
+/*
+ * Begins a run: a member whose content is a piece of the tar itself, entries of a tree of files with their headers and padding, a
+ * multiple of 512 bytes in all and not empty.  ${name} is the index's alone.  The pieces of one tar follow each other: but for the
+ * first, ${after} is the member before, and whatever somebody else appended in between makes archive_member_end() fail.
+ */
+int archive_member_begin_run(struct archive_writer *w, struct archive_member **member, const char *name,
+	const struct inv_member *after, struct error *err) must_check;
 /* The window where the next content bytes belong: at least 1 byte.  Valid until the next call on this member. */
 char *archive_member_space(struct archive_member *m, size_t *ret_bytes);
 /* ${n} bytes were put there.  Compresses full frames.  */
@@ -75,7 +82,7 @@ int archive_read_member(struct archive_reader *r, const struct inv_member *m,
 	int (*consume)(void *ctx, const char *p, size_t n, struct error *err), void *ctx, struct error *err) must_check;
 int archive_read_member_buf(struct archive_reader *r, const struct inv_member *m, struct buf *out, struct error *err) must_check;
 /* Without an index: reads the seek table and the tar headers, and lists the members (names in ${arena}; list malloc'd; sha256 is
- * filled by reading everything).  For archives whose manifest is lost. */
+ * filled by reading everything).  A tree of files is one run, "files/<label>".  For archives whose manifest is lost. */
 int archive_scan(struct driver *driver, const char *key, struct arena *arena, struct inv_member **ret, size_t *ret_count,
 	struct error *err) must_check;
 

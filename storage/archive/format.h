@@ -5,6 +5,10 @@
 #ifndef STORAGE_ARCHIVE_FORMAT_H
 #define STORAGE_ARCHIVE_FORMAT_H
 
+#include <archive.h>
+#include <archive_entry.h>
+#include <locale.h>
+
 #include "base/buf.h"
 #include "storage/archive/archive.h"
 
@@ -26,6 +30,16 @@ int tar_header_write(const char *name, uint64_t content_bytes, int64_t mtime_ms,
 size_t tar_header_length(const char *p, size_t n);
 /* Reads the header of ${n} bytes (exactly).  Fails with ERR_CORRUPT: "<what is wrong with it>".  *ret_name is malloc'd. */
 int tar_header_read(const char *p, size_t n, char **ret_name, uint64_t *ret_content_bytes, struct error *err) must_check;
+
+/* Names in pax records are made by the locale: the calling thread has a UTF-8 one until it gives back (uselocale()) what this
+ * returns. */
+locale_t tar_borrow_utf8(void);
+bool tar_is_valid_text(const char *s); /* in that locale; else the name is stored with "hdrcharset=BINARY" */
+
+/* For cleanup(). */
+void tar_writer_freep(struct archive **a);
+void tar_reader_freep(struct archive **a);
+void tar_entry_freep(struct archive_entry **e);
 
 /* One entry of the seek table.  A frame's checksum is the low half of XXH64 of its content, which is also what zstd puts at
  * the frame's end. */

@@ -7,7 +7,7 @@
  *
  * A member that fits the first block becomes one frame of header, content and padding.  A larger one has its header in a frame
  * of its own, before those of the content.  A header is a multiple of 512 bytes and so is a block: a full block ends at a
- * multiple of 512 of the content, and the padding always fits the block the content ends in.
+ * multiple of 512 of the content, and the padding always fits the block the content ends in.  A run has neither header nor padding of its own.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +26,8 @@ struct archive_member {
 	char *block;        /* ARCHIVE_FRAME_BYTES; its pages are touched only as far as content goes */
 	size_t start, used; /* in the block: where its content begins and ends */
 	size_t header_bytes;
+	bool is_run, is_at; /* a piece of a tar; which must begin at ${at} */
+	uint64_t at;
 	uint64_t content_bytes;
 	struct buf head, body; /* compressed frames: that of a header alone, and the others */
 	struct seek_table head_frames, frames;
@@ -69,9 +71,31 @@ static void reuse(struct buf *b)
 	b->len = 0;
 }
 
-int archive_member_begin(struct archive_writer *w, struct archive_member **member, const char *name, struct error *err)
+/* The content begins behind ${header_bytes} of the first block. */
+static int begin(
+	struct archive_writer *w, struct archive_member **member, const char *name, size_t header_bytes, struct error *err)
 {
 	struct archive_member *m = *member;
+
+	if (!m)
+		m = member_new(w, err);
+	if (!m)
+		return -1;
+	m->writer = w;
+	free(m->name);
+	m->name = mem_strdup(name);
+	m->header_bytes = m->start = m->used = header_bytes;
+	m->content_bytes = 0;
+	m->is_run = m->is_at = false;
+	reuse(&m->head);
+	reuse(&m->body);
+	m->head_frames.count = m->frames.count = 0;
+	*member = m;
+	return 0;
+}
+
+int archive_member_begin(struct archive_writer *w, struct archive_member **member, const char *name, struct error *err)
+{
 	struct buf header cleanup(buf_release) = {0};
 
 	if (!*name || name[strlen(name) - 1] == '/')
@@ -80,19 +104,17 @@ int archive_member_begin(struct archive_writer *w, struct archive_member **membe
 		return -1;
 	if (header.len > TAR_HEADER_MAX)
 		return err_set(err, ERR_FULL, "name of an archive member is longer than %zu bytes", TAR_HEADER_MAX);
-	if (!m)
-		m = member_new(w, err);
-	if (!m)
+	return begin(w, member, name, header.len, err);
+}
+
+int archive_member_begin_run(struct archive_writer *w, struct archive_member **member, const char *name,
+	const struct inv_member *after, struct error *err)
+{
+	if (begin(w, member, name, 0, err) < 0)
 		return -1;
-	m->writer = w;
-	free(m->name);
-	m->name = mem_strdup(name);
-	m->header_bytes = m->start = m->used = header.len;
-	m->content_bytes = 0;
-	reuse(&m->head);
-	reuse(&m->body);
-	m->head_frames.count = m->frames.count = 0;
-	*member = m;
+	(*member)->is_run = true;
+	(*member)->is_at = after != NULL;
+	(*member)->at = after ? after->offset + after->stored_bytes : 0;
 	return 0;
 }
 
@@ -146,6 +168,13 @@ size_t archive_member_stored_bytes(const struct archive_member *m)
 	return m->body.len;
 }
 
+static int finish_run(struct archive_member *m, struct error *err)
+{
+	if (m->content_bytes == 0 || m->content_bytes % TAR_BLOCK)
+		return err_set(err, ERR_BUG, "run \"%s\" is no whole number of tar blocks", m->name);
+	return m->used > 0 ? compress_block(m, err) : 0;
+}
+
 /* The last block, with the padding; and the header, in that block where the member has no other. */
 static int finish_frames(struct archive_member *m, struct error *err)
 {
@@ -171,9 +200,10 @@ static int finish_frames(struct archive_member *m, struct error *err)
 int archive_member_end(struct archive_member *m, struct arena *arena, struct inv_member *ret, struct error *err)
 {
 	struct inv_member done = {0};
-	struct archive_finished f = {.head = &m->head, .body = &m->body, .frames = {&m->head_frames, &m->frames}};
+	struct archive_finished f = {
+		.head = &m->head, .body = &m->body, .frames = {&m->head_frames, &m->frames}, .is_at = m->is_at, .at = m->at};
 
-	if (finish_frames(m, err) < 0)
+	if ((m->is_run ? finish_run(m, err) : finish_frames(m, err)) < 0)
 		return -1;
 	sha256_init(&m->sha);
 	sha256_update(&m->sha, buf_str(&m->head), m->head.len);

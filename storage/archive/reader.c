@@ -212,7 +212,7 @@ static int take_content(struct reading *g, size_t n, struct error *err)
 	uint64_t from = g->content, to = from + n;
 	const char *p = g->context->out;
 
-	if (from == 0 && check_header(g, n, err) < 0)
+	if (from == 0 && begin > 0 && check_header(g, n, err) < 0)
 		return -1;
 	g->content = to;
 	if (to > end + tar_padding(end))
@@ -248,13 +248,19 @@ static int read_frames(struct reading *g, struct error *err)
 	return rc;
 }
 
+/* A piece of a tar: nothing but content. */
+static bool is_run(const struct inv_member *m)
+{
+	return m->header_bytes == 0 && m->content_bytes > 0 && m->content_bytes % TAR_BLOCK == 0;
+}
+
 static int read_member(struct reading *g, struct error *err)
 {
 	const struct inv_member *m = g->member;
 	uint8_t sha256[SHA256_BYTES];
 	uint64_t end;
 
-	if (m->header_bytes < TAR_BLOCK || m->header_bytes > TAR_HEADER_MAX || m->header_bytes % TAR_BLOCK ||
+	if ((m->header_bytes < TAR_BLOCK && !is_run(m)) || m->header_bytes > TAR_HEADER_MAX || m->header_bytes % TAR_BLOCK ||
 		m->content_bytes > INT64_MAX - 2 * TAR_HEADER_MAX || m->stored_bytes > g->reader->bytes ||
 		m->offset > g->reader->bytes - m->stored_bytes)
 		return damaged(g, err, "its entry in the index is impossible");

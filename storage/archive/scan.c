@@ -1,14 +1,16 @@
 /*
  * Listing an archive that has lost its manifest: the seek table says where frames are, and a tar header stands at the beginning
- * of the first frame of each member.  Only those frames are decompressed; the others are read for the checksum.
+ * of the first frame of each member.  Only those frames are decompressed; the others are read for the checksum.  A tree of files is
+ * listed as one run: where its runs were cut nobody can tell, nor need to, since they are one tar.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 
 #include "base/hash.h"
-#include "storage/archive/format.h"
+#include "storage/archive/tree_internal.h"
 
 #define STORED_FRAME_MAX (ARCHIVE_FRAME_BYTES + ((size_t)64 << 10))
 
@@ -26,6 +28,7 @@ struct scan {
 	char *out;
 	struct inv_member *members;
 	size_t count, cap;
+	struct error failure; /* of what libarchive reads */
 };
 
 static void scan_release(struct scan *s)
@@ -36,6 +39,7 @@ static void scan_release(struct scan *s)
 	free(s->in);
 	free(s->out);
 	free(s->members);
+	err_clear(&s->failure);
 }
 
 static int damaged(const struct scan *s, struct error *err, const char *reason)
@@ -137,6 +141,112 @@ static int take_member(struct scan *s, uint64_t begin, size_t n, struct error *e
 	return 0;
 }
 
+/* --- a tree of files ------------------------------------------------------------------------------------------------------- */
+
+/* What libarchive reads: frame after frame from the tree's first on. */
+static la_ssize_t next_content(struct archive *a, void *ctx, const void **ret)
+{
+	struct scan *s = ctx;
+
+	if (s->next == s->frames.count)
+		return 0;
+	if (open_frame(s, &s->failure) < 0) {
+		archive_set_error(a, EIO, "%s", s->failure.message);
+		return -1;
+	}
+	*ret = s->out;
+	return (la_ssize_t)s->frames.entries[s->next - 1].content_bytes;
+}
+
+/* "files/<label>" of what stands in a tree; NULL of anything else.  malloc'd. */
+static char *tree_of(const char *name)
+{
+	const char *label = name + strlen(TREE_TOP);
+
+	if (strncmp(name, TREE_TOP, strlen(TREE_TOP)) != 0 || !*label)
+		return NULL;
+	return mem_strndup(name, strlen(TREE_TOP) + strcspn(label, "/"));
+}
+
+/* Where the tree that begins here ends, in bytes of its tar; its name. */
+static int measure_tree(struct scan *s, struct archive *a, char **ret_name, uint64_t *ret_bytes, struct error *err)
+{
+	struct archive_entry *e;
+	int rc;
+
+	while ((rc = archive_read_next_header(a, &e)) >= ARCHIVE_WARN && rc != ARCHIVE_EOF) {
+		char *name cleanup(mem_freep) = archive_entry_pathname(e) ? tree_of(archive_entry_pathname(e)) : NULL;
+
+		if (*ret_name && (!name || strcmp(name, *ret_name) != 0)) {
+			*ret_bytes = (uint64_t)archive_read_header_position(a);
+			return 0;
+		}
+		if (!name)
+			return damaged(s, err, "a tar header is unreadable");
+		if (!*ret_name)
+			*ret_name = take_ptr(name);
+	}
+	if (s->failure.class != ERR_NONE)
+		return err_move(err, &s->failure);
+	if (rc != ARCHIVE_EOF)
+		return damaged(s, err, "a tar header is unreadable");
+	*ret_bytes = (uint64_t)archive_read_header_position(a);
+	return 0;
+}
+
+/* Measures it, goes back to where it begins, and passes over its frames. */
+static int take_tree(struct scan *s, size_t first, uint64_t begin, struct error *err)
+{
+	struct inv_member m = {.offset = begin};
+	char *name cleanup(mem_freep) = NULL;
+	struct archive *a cleanup(tar_reader_freep) = archive_read_new();
+	locale_t before = tar_borrow_utf8();
+	uint64_t at = 0;
+	int rc = -1;
+
+	s->next = first;
+	s->offset = begin;
+	if (!a || archive_read_support_format_tar(a) != ARCHIVE_OK ||
+		archive_read_open(a, s, NULL, next_content, NULL) != ARCHIVE_OK)
+		err_set(err, ERR_FULL, "could not get memory for a tar reader");
+	else
+		rc = measure_tree(s, a, &name, &m.content_bytes, err);
+	uselocale(before);
+	if (rc < 0)
+		return -1;
+	s->next = first;
+	s->offset = begin;
+	sha256_init(&s->sha);
+	for (; at < m.content_bytes; at += s->frames.entries[s->next - 1].content_bytes)
+		if (s->next == s->frames.count || read_frame(s, err) < 0)
+			return s->next == s->frames.count ? damaged(s, err, "a tree of files does not end") : -1;
+	if (at != m.content_bytes || at == 0)
+		return damaged(s, err, "a tree of files does not end with a frame");
+	m.stored_bytes = s->offset - begin;
+	sha256_final(&s->sha, m.sha256);
+	m.name = arena_strdup(s->arena, name);
+	s->members = mem_grow(s->members, &s->cap, s->count + 1, sizeof(*s->members));
+	s->members[s->count++] = m;
+	return 0;
+}
+
+/* Whether what the output begins with is the first entry of a tree: of the members of other kinds none has such a name. */
+static bool is_tree(const struct scan *s, size_t n)
+{
+	struct archive *a cleanup(tar_reader_freep) = archive_read_new();
+	struct archive_entry *e;
+	locale_t before = tar_borrow_utf8();
+	size_t header = tar_header_length(s->out, n);
+	char *name cleanup(mem_freep) = NULL;
+
+	if (a && header && archive_read_support_format_tar(a) == ARCHIVE_OK &&
+		archive_read_open_memory(a, s->out, n) == ARCHIVE_OK && archive_read_next_header(a, &e) >= ARCHIVE_WARN &&
+		archive_entry_pathname(e))
+		name = tree_of(archive_entry_pathname(e));
+	uselocale(before);
+	return name != NULL;
+}
+
 static bool is_end(const char *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -149,7 +259,7 @@ static int scan_members(struct scan *s, struct error *err)
 {
 	while (s->next < s->frames.count) {
 		uint64_t begin = s->offset;
-		size_t n;
+		size_t n, first = s->next;
 
 		sha256_init(&s->sha);
 		if (open_frame(s, err) < 0)
@@ -157,7 +267,7 @@ static int scan_members(struct scan *s, struct error *err)
 		n = s->frames.entries[s->next - 1].content_bytes;
 		if (s->next == s->frames.count && is_end(s->out, n))
 			return 0;
-		if (take_member(s, begin, n, err) < 0)
+		if ((is_tree(s, n) ? take_tree(s, first, begin, err) : take_member(s, begin, n, err)) < 0)
 			return -1;
 	}
 	return damaged(s, err, "it has no end");

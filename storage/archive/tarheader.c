@@ -5,29 +5,26 @@
  * so the calling thread borrows a UTF-8 locale meanwhile.  A name that is no UTF-8 is stored as it is, with the record
  * "hdrcharset=BINARY" that says so (GNU tar mentions that it does not know the record, and gets the name right).
  */
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
-#include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "storage/archive/format.h"
 
-static void writer_freep(struct archive **a)
+void tar_writer_freep(struct archive **a)
 {
 	if (*a)
 		archive_write_free(*a);
 }
 
-static void reader_freep(struct archive **a)
+void tar_reader_freep(struct archive **a)
 {
 	if (*a)
 		archive_read_free(*a);
 }
 
-static void entry_freep(struct archive_entry **e)
+void tar_entry_freep(struct archive_entry **e)
 {
 	if (*e)
 		archive_entry_free(*e);
@@ -68,7 +65,7 @@ static void make_utf8(void)
 	utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 }
 
-static locale_t borrow_utf8(void)
+locale_t tar_borrow_utf8(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -76,7 +73,7 @@ static locale_t borrow_utf8(void)
 	return uselocale(utf8); /* where there is none: the locale of the process */
 }
 
-static bool is_valid_in_locale(const char *s)
+bool tar_is_valid_text(const char *s)
 {
 	return mbstowcs(NULL, s, 0) != (size_t)-1;
 }
@@ -84,14 +81,14 @@ static bool is_valid_in_locale(const char *s)
 static int write_header(const char *name, uint64_t content_bytes, int64_t mtime_ms, struct buf *out, struct error *err)
 {
 	struct sink sink = {.out = out};
-	struct archive *a cleanup(writer_freep) = archive_write_new();
-	struct archive_entry *e cleanup(entry_freep) = archive_entry_new();
+	struct archive *a cleanup(tar_writer_freep) = archive_write_new();
+	struct archive_entry *e cleanup(tar_entry_freep) = archive_entry_new();
 
 	if (!a || !e || content_bytes > INT64_MAX)
 		return fail_libarchive(a, name, err);
 	if (archive_write_set_format_pax_restricted(a) != ARCHIVE_OK || archive_write_set_bytes_per_block(a, 0) != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
-	if (!is_valid_in_locale(name) && archive_write_set_format_option(a, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK)
+	if (!tar_is_valid_text(name) && archive_write_set_format_option(a, "pax", "hdrcharset", "BINARY") != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
 	if (archive_write_open(a, &sink, NULL, to_sink, NULL) != ARCHIVE_OK)
 		return fail_libarchive(a, name, err);
@@ -108,7 +105,7 @@ static int write_header(const char *name, uint64_t content_bytes, int64_t mtime_
 
 int tar_header_write(const char *name, uint64_t content_bytes, int64_t mtime_ms, struct buf *out, struct error *err)
 {
-	locale_t before = borrow_utf8();
+	locale_t before = tar_borrow_utf8();
 	int rc = write_header(name, content_bytes, mtime_ms, out, err);
 
 	uselocale(before);
@@ -154,7 +151,7 @@ size_t tar_header_length(const char *p, size_t n)
 
 static int read_header(const char *p, size_t n, char **ret_name, uint64_t *ret_content_bytes, struct error *err)
 {
-	struct archive *a cleanup(reader_freep) = archive_read_new();
+	struct archive *a cleanup(tar_reader_freep) = archive_read_new();
 	struct archive_entry *e = NULL;
 
 	if (!a || archive_read_support_format_tar(a) != ARCHIVE_OK)
@@ -171,7 +168,7 @@ static int read_header(const char *p, size_t n, char **ret_name, uint64_t *ret_c
 
 int tar_header_read(const char *p, size_t n, char **ret_name, uint64_t *ret_content_bytes, struct error *err)
 {
-	locale_t before = borrow_utf8();
+	locale_t before = tar_borrow_utf8();
 	int rc = read_header(p, n, ret_name, ret_content_bytes, err);
 
 	uselocale(before);

@@ -91,6 +91,8 @@ static int append_locked(struct archive_writer *w, const struct archive_finished
 
 	if (w->failure.class != ERR_NONE)
 		return -1;
+	if (f->is_at && f->at != offset)
+		return err_set(&w->failure, ERR_BUG, "a member of archive \"%s\" came between two pieces of a tar", w->key);
 	if (write_bytes(w, f->head, &w->failure) < 0 || write_bytes(w, f->body, &w->failure) < 0)
 		return -1;
 	for (size_t k = 0; k < array_len(f->frames); k++)

@@ -17,6 +17,8 @@ const struct archive_settings *archive_writer_settings(const struct archive_writ
 struct archive_finished {
 	const struct buf *head, *body;
 	const struct seek_table *frames[2]; /* of the two */
+	bool is_at;                         /* it must begin at ${at}, or the archive is not what the caller thinks */
+	uint64_t at;
 };
 /* Appends it; *ret_offset is where it begins.  Safe in several threads.  After a failure the archive is lost: every later call
  * fails with the same error. */
