@@ -29,6 +29,7 @@ struct restore_options {
 	const char *run_id;    /* marks what is ours */
 	const char *target_db; /* the database to fill (made by restore_create()) */
 	bool is_name_ours;     /* that name was made for this run: no database of it is anybody else's */
+	int64_t made_oid;      /* of the database that restore_create() has made under that name; 0: not known */
 	const char *work_dir;  /* for schema.dump and list files of pg_restore: 0700, cleaned by the caller */
 	const struct inventory *inventory;
 	const struct restore_source *source;
@@ -53,8 +54,9 @@ int restore_check_target(const struct restore_options *o, bool is_empty_allowed,
 
 /* Makes ${target_db} from template0 with the inventory's encoding and locale, and marks it as ours (comment "holdfast restore
  * <run_id>").  An existing one with our mark is kept (or made anew when it was not ready for rows yet); another one that is empty is
- * used only if ${is_empty_allowed}; else ERR_REFUSED. */
-int restore_create(const struct restore_options *o, bool is_empty_allowed, struct error *err) must_check;
+ * used only if ${is_empty_allowed}; else ERR_REFUSED.  ${ret_made_oid}: proof of ownership that outlives the mark; 0 where the
+ * database was there before. */
+int restore_create(const struct restore_options *o, bool is_empty_allowed, int64_t *ret_made_oid, struct error *err) must_check;
 
 struct restore_times { /* milliseconds of wall time, overlapping phases attributed by worker time */
 	int64_t pre_data, copy, indexes, post_data, matviews, analyze, proof;
@@ -70,8 +72,9 @@ int restore_fill(const struct restore_options *o, struct restore_report *ret, st
 int restore_is_filled(const struct restore_options *o, struct error *err) must_check;
 /* Drops _holdfast and the mark: the database is as the source was. */
 int restore_finish(const struct restore_options *o, struct error *err) must_check;
-/* Drops ${target_db} if it carries our mark, or (restore_finish() takes that away) its name alone is ours; 1 dropped, 0 not
- * there, -1. */
+/* Drops ${target_db} if it carries our mark, or (restore_finish() takes that away) is the one of ${made_oid}, or where that is not
+ * known its name alone is ours; 1 dropped, 0 not there, -1.  Only conninfo, run_id, target_db, is_name_ours, made_oid, cancel and events
+ * are looked at. */
 int restore_discard(const struct restore_options *o, struct error *err) must_check;
 
 /* --table: ${into_schema} given: into that schema, made where it is missing, of the conninfo's own database; else into base.target_db, which

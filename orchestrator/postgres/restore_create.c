@@ -69,14 +69,18 @@ int restore_end_leftovers(struct pg *pg, const struct restore_options *o, const 
 
 enum found { FOUND_NOTHING, FOUND_OURS, FOUND_OTHER_RUN, FOUND_UNMARKED };
 
-static int look(struct pg *pg, const char *database, const char *mark, enum found *ret, struct error *err)
+/* ${ret_oid} (may be NULL) is 0 where there is no such database. */
+static int look(struct pg *pg, const char *database, const char *mark, enum found *ret, int64_t *ret_oid, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
 	const char *comment;
 
-	if (pg_query(pg, "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = $1",
+	if (pg_query(pg,
+		    "SELECT pg_catalog.shobj_description(oid, 'pg_database'), oid FROM pg_catalog.pg_database WHERE datname = $1",
 		    1, (const char *const[]){database}, &res, err) < 0)
 		return -1;
+	if (ret_oid)
+		*ret_oid = PQntuples(res) ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
 	if (!PQntuples(res)) {
 		*ret = FOUND_NOTHING;
 		return 0;
@@ -102,19 +106,24 @@ static int is_empty(struct pg *pg, struct error *err)
 	return rc < 0 ? -1 : strcmp(count, "0") == 0;
 }
 
-/* Looks whether a database of that name may be filled, and makes it ready for that unless . */
-static int adopt_existing(const struct restore_options *o, bool is_empty_allowed, bool is_trial, struct error *err)
+/* Looks whether a database of that name may be filled, and makes it ready for that unless ${is_trial}.  ${ret_is_made}: by this run. */
+static int adopt_existing(
+	const struct restore_options *o, bool is_empty_allowed, bool is_trial, bool *ret_is_made, struct error *err)
 {
 	struct pg pg cleanup(pg_close) = {0};
 	char *run_id cleanup(mem_freep) = NULL, *encoding cleanup(mem_freep) = NULL;
-	bool is_created;
+	bool is_created = false;
 	int rc;
 
 	if (restore_connect(o, "restore", o->cancel, &pg, err) < 0)
 		return -1;
 	rc = done_run_id(&pg, &run_id, &is_created, err);
-	if (rc < 0 || (rc > 0 && strcmp(run_id, o->run_id) == 0))
-		return rc < 0 ? -1 : 0;
+	if (rc < 0)
+		return -1;
+	if (rc > 0 && strcmp(run_id, o->run_id) == 0) {
+		*ret_is_made = is_created;
+		return 0;
+	}
 	if (rc > 0)
 		return err_set(err, ERR_REFUSED, "database \"%s\" belongs to the restore \"%s\"", o->target_db, run_id);
 	rc = is_empty(&pg, err);
@@ -130,7 +139,10 @@ static int adopt_existing(const struct restore_options *o, bool is_empty_allowed
 	if (strcmp(encoding, o->inventory->encoding) != 0)
 		return err_set(err, ERR_REFUSED, "database \"%s\" has encoding \"%s\", the backup has \"%s\"", o->target_db,
 			encoding, o->inventory->encoding);
-	return is_trial ? 0 : done_prepare(&pg, o->run_id, false, err);
+	if (!is_trial && done_prepare(&pg, o->run_id, false, err) < 0)
+		return -1;
+	*ret_is_made = false;
+	return 0;
 }
 
 /* --- making it ---------------------------------------------------------------------------------------------------------- */
@@ -206,7 +218,7 @@ static int make(struct pg *pg, const struct restore_options *o, const char *mark
 
 	if (restore_end_leftovers(pg, o, stage, err) < 0)
 		return -1;
-	if (look(pg, stage, mark, &found, err) < 0)
+	if (look(pg, stage, mark, &found, NULL, err) < 0)
 		return -1;
 	if (found == FOUND_UNMARKED && drop(pg, stage, err) < 0)
 		return -1;
@@ -229,30 +241,45 @@ int restore_check_target(const struct restore_options *o, bool is_empty_allowed,
 	char *mark cleanup(mem_freep) = mark_of(o);
 	struct pg maintenance cleanup(pg_close) = {0};
 	enum found found;
+	bool ignored;
 
-	if (restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
+	if (restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, NULL, err) < 0)
 		return err_context(err, "could not look for database \"%s\"", o->target_db);
 	if (found == FOUND_OTHER_RUN)
 		return refuse_other_run(o, err);
-	return found == FOUND_UNMARKED ? adopt_existing(o, is_empty_allowed, true, err) : 0;
+	return found == FOUND_UNMARKED ? adopt_existing(o, is_empty_allowed, true, &ignored, err) : 0;
 }
 
-int restore_create(const struct restore_options *o, bool is_empty_allowed, struct error *err)
+static int make_marked(
+	struct pg *maintenance, const struct restore_options *o, const char *mark, enum found found, struct error *err)
 {
-	char *mark cleanup(mem_freep) = mark_of(o);
-	struct pg maintenance cleanup(pg_close) = {0}, target cleanup(pg_close) = {0};
-	enum found found;
+	struct pg target cleanup(pg_close) = {0};
 
-	if (restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
-		return err_context(err, "could not create database \"%s\"", o->target_db);
-	if (found == FOUND_OTHER_RUN)
-		return refuse_other_run(o, err);
-	if (found == FOUND_UNMARKED)
-		return adopt_existing(o, is_empty_allowed, false, err);
-	if (found == FOUND_NOTHING && make(&maintenance, o, mark, err) < 0)
+	if (found == FOUND_NOTHING && make(maintenance, o, mark, err) < 0)
 		return err_context(err, "could not create database \"%s\"", o->target_db);
 	if (restore_connect(o, "restore", o->cancel, &target, err) < 0 || done_prepare(&target, o->run_id, true, err) < 0)
 		return err_context(err, "could not prepare database \"%s\"", o->target_db);
+	return 0;
+}
+
+int restore_create(const struct restore_options *o, bool is_empty_allowed, int64_t *ret_made_oid, struct error *err)
+{
+	char *mark cleanup(mem_freep) = mark_of(o);
+	struct pg maintenance cleanup(pg_close) = {0};
+	enum found found;
+	bool is_made = true;
+	int64_t oid;
+
+	if (restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, NULL, err) < 0)
+		return err_context(err, "could not create database \"%s\"", o->target_db);
+	if (found == FOUND_OTHER_RUN)
+		return refuse_other_run(o, err);
+	if (found == FOUND_UNMARKED ? adopt_existing(o, is_empty_allowed, false, &is_made, err) < 0
+				    : make_marked(&maintenance, o, mark, found, err) < 0)
+		return -1;
+	if (look(&maintenance, o->target_db, mark, &found, &oid, err) < 0)
+		return -1;
+	*ret_made_oid = is_made ? oid : 0;
 	return 0;
 }
 
@@ -303,7 +330,7 @@ int restore_finish(const struct restore_options *o, struct error *err)
 		return -1;
 	silence_event_triggers(&target);
 	if (pg_exec(&target, "DROP SCHEMA IF EXISTS " RESTORE_SCHEMA " CASCADE", NULL, err) < 0 ||
-		restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
+		restore_maintenance(o, &maintenance, err) < 0 || look(&maintenance, o->target_db, mark, &found, NULL, err) < 0)
 		return err_context(err, "could not finish database \"%s\"", o->target_db);
 	if (found == FOUND_OURS) {
 		char *ident cleanup(mem_freep) = pg_ident(o->target_db);
@@ -319,13 +346,15 @@ int restore_discard(const struct restore_options *o, struct error *err)
 	char *mark cleanup(mem_freep) = mark_of(o), *stage cleanup(mem_freep) = stage_name(o);
 	struct pg maintenance cleanup(pg_close) = {0};
 	enum found found, staged;
+	int64_t oid;
 
 	if (restore_maintenance(o, &maintenance, err) < 0 || restore_end_leftovers(&maintenance, o, stage, err) < 0 ||
-		look(&maintenance, stage, mark, &staged, err) < 0 || look(&maintenance, o->target_db, mark, &found, err) < 0)
+		look(&maintenance, stage, mark, &staged, NULL, err) < 0 ||
+		look(&maintenance, o->target_db, mark, &found, &oid, err) < 0)
 		return -1;
 	if (staged != FOUND_NOTHING && drop(&maintenance, stage, err) < 0)
 		return -1;
-	if (found == FOUND_UNMARKED && o->is_name_ours)
+	if (found == FOUND_UNMARKED && (o->made_oid ? oid == o->made_oid : o->is_name_ours))
 		found = FOUND_OURS;
 	if (found == FOUND_OURS && (drop_subscriptions(o, err) < 0 || drop(&maintenance, o->target_db, err) < 0))
 		return err_context(err, "could not drop database \"%s\"", o->target_db);

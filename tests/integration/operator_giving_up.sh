@@ -82,7 +82,7 @@ fenced() { # command…
 	pg_sql 'ALTER DATABASE app CONNECTION LIMIT 0'
 }
 pg_sql 'ALTER DATABASE app CONNECTION LIMIT 50'
-fence=$(grep -n '"type": *"step.checkpoint"' "$HOLDFAST_STATE_DIR/runs/$(newest)/journal" | cut -d: -f1)
+fence=$(grep -n '"type": *"step.checkpoint"' "$HOLDFAST_STATE_DIR/runs/$(newest)/journal" | tail -n 1 | cut -d: -f1)
 
 t_begin clients_are_let_in_again_where_the_plan_is_there
 fenced mine

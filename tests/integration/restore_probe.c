@@ -224,7 +224,7 @@ static int kill_and_repeat(struct probe *p)
 			struct error err = ERROR_INIT;
 			struct restore_report report;
 
-			if (restore_create(&p->restore, p->is_empty_allowed, &err) < 0 ||
+			if (restore_create(&p->restore, p->is_empty_allowed, &p->restore.made_oid, &err) < 0 ||
 				restore_fill(&p->restore, &report, &err) < 0) {
 				fprintf(stderr, "child: %s%s%s\n", err.message, err.detail ? "; " : "",
 					err.detail ? err.detail : "");
@@ -292,7 +292,7 @@ static int do_restore(struct probe *p, struct error *err)
 {
 	struct restore_report report;
 
-	if (restore_create(&p->restore, p->is_empty_allowed, err) < 0 ||
+	if (restore_create(&p->restore, p->is_empty_allowed, &p->restore.made_oid, err) < 0 ||
 		(!p->is_create && restore_fill(&p->restore, &report, err) < 0))
 		return -1;
 	if (p->is_create)
@@ -313,7 +313,7 @@ static int do_tables(struct probe *p, struct error *err)
 
 	p->tables.base = p->restore;
 	p->tables.tables = p->tables_list;
-	if (!p->tables.into_schema && restore_create(&p->restore, p->is_empty_allowed, err) < 0)
+	if (!p->tables.into_schema && restore_create(&p->restore, p->is_empty_allowed, &p->restore.made_oid, err) < 0)
 		return -1;
 	if (restore_tables(&p->tables, &report, &sql, err) < 0)
 		return -1;

@@ -38,8 +38,8 @@ pg_sql "UPDATE which SET name = 'old'" -d app
 
 t_begin undisturbed_swap_tells_the_record_that_comes_before_the_fence
 t_exit 0 hf restore latest --database dbname=app --repository "$repository" --yes
-record=$(grep -n '"type": *"step.checkpoint"' "$HOLDFAST_STATE_DIR/runs/$(last_restore)/journal" | cut -d: -f1)
-t_match "$record" '^[0-9]+$' 'one checkpoint'
+record=$(grep -n '"type": *"step.checkpoint"' "$HOLDFAST_STATE_DIR/runs/$(last_restore)/journal" | tail -n 1 | cut -d: -f1)
+t_match "$record" '^[0-9]+$' 'the last checkpoint'
 t_exit 0 hf drop-old "$(pg_sql "SELECT datname FROM pg_database WHERE datname LIKE 'app\\_before\\_%'")" --database dbname=app --yes
 pg_sql "UPDATE which SET name = 'old'" -d app
 
