@@ -305,10 +305,9 @@ static void serve_sts(const struct request *r)
 		!session) {
 		answer(r, 400, "", 0);
 	} else if (!token || !is_value(r->body, "WebIdentityToken", token)) {
-		xml = mem_printf("<ErrorResponse " XMLNS
-				 "><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>the token "
-				 "%s is not known</Message></Error><RequestId>1</RequestId></ErrorResponse>",
-			token ? token : "");
+		xml = mem_strdup(
+			"<ErrorResponse " XMLNS
+			"><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>hush</Message></Error><RequestId>1</RequestId></ErrorResponse>");
 		answer(r, 400, xml, strlen(xml));
 	} else {
 		make_key(&k);
