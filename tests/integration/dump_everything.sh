@@ -10,14 +10,24 @@ probe=$HOLDFAST_BUILD/tests/integration/dump_probe
 here=tests/integration
 out=$T_TMP/out
 
-# An extension with a configuration table; it must lie in the server's own directory.  0 when it could be put there.
+# An extension with a configuration table; it must lie in the server's own directory, which all servers of this host share: so it has
+# a name of this run's own, and what a killed run has left there goes first.  0 when it could be put there.
+extension=holdfast_config_$$
+remove_leftover_extensions() { # DIR
+	local file pid
+	for file in "$1"/holdfast_config_*; do
+		pid=${file##*/holdfast_config_}
+		pid=${pid%%[-.]*}
+		[ -d "/proc/$pid" ] || rm -f -- "$file"
+	done
+}
 install_extension() {
 	local dir
 	dir=$(pg_sql "SELECT setting FROM pg_config WHERE name = 'SHAREDIR'")/extension
 	[ -w "$dir" ] || return 1
-	t_defer rm -f "$dir/holdfast_config.control" "$dir/holdfast_config--1.0.sql"
-	printf '%s\n' "comment = 'configuration table for tests'" "default_version = '1.0'" "relocatable = false" >"$dir/holdfast_config.control"
-	cat >"$dir/holdfast_config--1.0.sql" <<'SQL'
+	remove_leftover_extensions "$dir"
+	t_defer rm -f "$dir/$extension.control" "$dir/$extension--1.0.sql"
+	cat >"$dir/$extension--1.0.sql" <<'SQL'
 CREATE TABLE config_rows (name text, by_user boolean);
 INSERT INTO config_rows VALUES ('shipped', false);
 CREATE TABLE config_other (name text);
@@ -26,6 +36,7 @@ CREATE SEQUENCE config_sequence;
 SELECT pg_catalog.pg_extension_config_dump('config_rows', 'WHERE by_user');
 SELECT pg_catalog.pg_extension_config_dump('config_sequence', '');
 SQL
+	printf '%s\n' "comment = 'configuration table for tests'" "default_version = '1.0'" "relocatable = false" >"$dir/$extension.control"
 }
 
 pg_start main wal_level=logical max_locks_per_transaction=128
@@ -34,7 +45,7 @@ pg_sql "CREATE TABLESPACE ev_space LOCATION '$PG_ROOT/space'"
 has_config=0
 install_extension && has_config=1
 pg_sql "CREATE DATABASE everything TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'"
-psql -qX -d everything -v tablespace=ev_space -v big=106000000 -f "$here/sql/everything.sql" >"$T_TMP/fixture.log" 2>&1 || {
+psql -qX -d everything -v tablespace=ev_space -v big=106000000 -v extension="$extension" -f "$here/sql/everything.sql" >"$T_TMP/fixture.log" 2>&1 || {
 	cat "$T_TMP/fixture.log" >&2
 	exit 1
 }

@@ -44,7 +44,7 @@ t_begin clients_see_the_old_database_or_the_new_one
 before=$(settings_of app)
 for user in client postgres; do
 	(
-		while [ ! -e "$T_TMP/stop" ]; do
+		while [ -d "$T_TMP" ] && [ ! -e "$T_TMP/stop" ]; do
 			psql -XAtq -U $user -d app -c 'SELECT name FROM public.which' >>"$T_TMP/seen.$user" 2>&1
 		done
 	) &
