@@ -63,7 +63,9 @@ static void get_call_end(struct get_call *c)
 
 static int fail_short(const struct libs3 *l, const char *key, uint64_t offset, size_t n, uint64_t there, struct error *err)
 {
-	err_set(err, ERR_CORRUPT, "object \"%s\" in bucket \"%s\" is shorter than it must be", key, l->bucket);
+	char *name cleanup(mem_freep) = libs3_name(l, key);
+
+	err_set(err, ERR_CORRUPT, "object \"%s\" is shorter than it must be", name);
 	return err_detail(err, "%zu bytes were wanted at offset %llu, %llu are there.", n, (unsigned long long)offset,
 		(unsigned long long)there);
 }
@@ -82,21 +84,21 @@ static int read_nothing(struct libs3 *l, const char *key, uint64_t offset, size_
 static int check_range(const struct get_call *c, const char *key, uint64_t offset, struct error *err)
 {
 	const struct libs3 *l = c->call.driver;
+	char *name cleanup(mem_freep) = libs3_name(l, key);
 
 	if (c->call.status == S3StatusErrorInvalidRange)
 		return fail_short(l, key, offset, c->room, 0, err);
 	if (c->is_more)
-		return err_set(err, ERR_FAILED,
-			"could not read object \"%s\" in bucket \"%s\": the server sends more than the range asked for", key,
-			l->bucket);
+		return err_set(
+			err, ERR_FAILED, "could not read object \"%s\": the server sends more than the range asked for", name);
 	if (c->call.status != S3StatusOK)
 		return libs3_object_fail(&c->call, "read", key, err);
 	if (c->filled == c->room)
 		return 1;
 	if (c->call.has_properties && c->call.size_bytes == c->filled)
 		return fail_short(l, key, offset, c->room, c->filled, err);
-	return err_set(err, ERR_RETRY, "could not read object \"%s\" in bucket \"%s\": the answer ended after %zu of %zu bytes",
-		key, l->bucket, c->filled, c->room);
+	return err_set(err, ERR_RETRY, "could not read object \"%s\": the answer ended after %zu of %zu bytes", name, c->filled,
+		c->room);
 }
 
 static int libs3_read_range(struct driver *d, const char *key, uint64_t offset, void *p, size_t n, struct error *err)
@@ -166,7 +168,7 @@ static S3Status on_list(int is_truncated, const char *next, int count, const S3L
 static int list_page(struct libs3 *l, struct list_call *c, const char *prefix, const char *marker, struct error *err)
 {
 	const S3ListBucketHandler handler = {.responseHandler = libs3_handler, .listBucketCallback = on_list};
-	char *text cleanup(mem_freep) = mem_printf("could not list the objects of bucket \"%s\" below \"%s\"", l->bucket, prefix);
+	char *text cleanup(mem_freep) = mem_printf("could not list objects of \"s3://%s/%s\"", l->bucket, prefix);
 
 	if (libs3_call_begin(l, &c->call, err) < 0)
 		return -1;

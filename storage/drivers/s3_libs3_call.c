@@ -13,6 +13,7 @@
 
 #define HINT_KEYS "Check the access key, the secret key, and that the server still takes signatures of version 2."
 #define HINT_RIGHTS "Check what the policy of the bucket lets this key do."
+#define HINT_BUCKET "Check the bucket of the repository's URL and the endpoint, or create the bucket."
 #define HINT_NETWORK "Check the endpoint, and that it can be reached from here."
 
 /* RETRY where the table has nothing: what the library does not know may be an overloaded server's answer, and retrying has a deadline. */
@@ -31,36 +32,34 @@ static const struct {
 	{S3StatusKeyTooLong, ERR_CONFIG, "the key is too long", NULL},
 	{S3StatusUriTooLong, ERR_CONFIG, "the key is too long", NULL},
 	{S3StatusQueryParamsTooLong, ERR_CONFIG, "the key is too long", NULL},
-	{S3StatusNameLookupError, ERR_RETRY, "could not resolve the name of the host", HINT_NETWORK},
-	{S3StatusFailedToConnect, ERR_RETRY, "could not connect", HINT_NETWORK},
+	{S3StatusNameLookupError, ERR_RETRY, "the host's name cannot be resolved", HINT_NETWORK},
+	{S3StatusFailedToConnect, ERR_RETRY, "the server cannot be connected to", HINT_NETWORK},
 	{S3StatusConnectionFailed, ERR_RETRY, "the connection failed", HINT_NETWORK},
 	{S3StatusInternalError, ERR_RETRY, "the connection was lost", HINT_NETWORK}, /* what the library says of a reset */
-	{S3StatusXmlParseFailure, ERR_RETRY, "the answer cannot be understood", NULL},
+	{S3StatusXmlParseFailure, ERR_RETRY, "the answer is damaged, or not of S3", NULL},
 	{S3StatusErrorAccessDenied, ERR_DENIED, "access denied", HINT_RIGHTS},
 	{S3StatusHttpErrorForbidden, ERR_DENIED, "access denied", HINT_RIGHTS},
 	{S3StatusErrorAccountProblem, ERR_DENIED, "there is a problem with the account", NULL},
 	{S3StatusErrorNotSignedUp, ERR_DENIED, "the account may not use this service", NULL},
 	{S3StatusErrorInvalidAccessKeyId, ERR_DENIED, "the server does not know the access key", HINT_KEYS},
-	{S3StatusErrorSignatureDoesNotMatch, ERR_DENIED, "the secret key is wrong", HINT_KEYS},
+	{S3StatusErrorSignatureDoesNotMatch, ERR_DENIED, "the server does not accept the signature", HINT_KEYS},
 	{S3StatusErrorInvalidSecurity, ERR_DENIED, "the server does not take these credentials", HINT_KEYS},
 	{S3StatusErrorCredentialsNotSupported, ERR_DENIED, "the server does not take these credentials", HINT_KEYS},
-	{S3StatusErrorExpiredToken, ERR_DENIED, "the credentials have expired", HINT_KEYS},
+	{S3StatusErrorExpiredToken, ERR_DENIED, "the session token is not valid any more", HINT_KEYS},
 	{S3StatusErrorInvalidToken, ERR_DENIED, "the server does not take these credentials", HINT_KEYS},
-	{S3StatusErrorRequestTimeTooSkewed, ERR_DENIED, "the clocks of this machine and of the server differ too much",
-		"Set the clock of this machine."},
-	{S3StatusErrorBadDigest, ERR_RETRY, "the data was damaged on its way", NULL},
-	{S3StatusErrorIncompleteBody, ERR_RETRY, "the data was cut off on its way", NULL},
-	{S3StatusErrorEntityTooLarge, ERR_FULL, "the server does not take an object of this size in one piece",
+	{S3StatusErrorRequestTimeTooSkewed, ERR_CONFIG, "the clocks of this machine and of the server are too far apart",
+		"Set this machine's clock, best by a time service."},
+	{S3StatusErrorBadDigest, ERR_RETRY, "the bytes were changed on their way to the server", NULL},
+	{S3StatusErrorIncompleteBody, ERR_RETRY, "the server did not get all bytes", NULL},
+	{S3StatusErrorEntityTooLarge, ERR_FAILED, "it is larger than the server takes in one piece",
 		"Use \"driver: s3\", which sends large objects in parts."},
-	{S3StatusErrorMaxMessageLengthExceeded, ERR_FULL, "the server does not take an object of this size in one piece",
+	{S3StatusErrorMaxMessageLengthExceeded, ERR_FAILED, "it is larger than the server takes in one piece",
 		"Use \"driver: s3\", which sends large objects in parts."},
 	{S3StatusErrorKeyTooLong, ERR_CONFIG, "the key is too long", NULL},
-	{S3StatusErrorNoSuchBucket, ERR_CONFIG, "the bucket does not exist",
-		"Check its name and the endpoint; buckets are not made here."},
+	{S3StatusErrorNoSuchBucket, ERR_CONFIG, "the bucket does not exist", HINT_BUCKET},
 	{S3StatusErrorInvalidBucketName, ERR_CONFIG, "the server takes no such name of a bucket", NULL},
-	{S3StatusErrorNoSuchKey, ERR_CONFIG, "it does not exist", NULL},
-	{S3StatusHttpErrorNotFound, ERR_CONFIG, "the bucket does not exist",
-		"Check its name and the endpoint; buckets are not made here."},
+	{S3StatusErrorNoSuchKey, ERR_FAILED, "it does not exist", NULL},
+	{S3StatusHttpErrorNotFound, ERR_CONFIG, "the bucket does not exist", HINT_BUCKET},
 	{S3StatusErrorPermanentRedirect, ERR_CONFIG, "the bucket is served elsewhere",
 		"Set \"endpoint\" to that of the bucket's region."},
 	{S3StatusErrorRedirect, ERR_CONFIG, "the bucket is served elsewhere", "Set \"endpoint\" to that of the bucket's region."},
@@ -68,13 +67,13 @@ static const struct {
 	{S3StatusHttpErrorMovedTemporarily, ERR_RETRY, "the bucket is served elsewhere for now", NULL},
 	{S3StatusErrorInvalidArgument, ERR_FAILED, "the server refused the request", HINT_KEYS},
 	{S3StatusHttpErrorBadRequest, ERR_FAILED, "the server refused the request", HINT_KEYS},
-	{S3StatusErrorMethodNotAllowed, ERR_FAILED, "the server does not do this", NULL},
-	{S3StatusErrorNotImplemented, ERR_FAILED, "the server does not do this", NULL},
-	{S3StatusHttpErrorConflict, ERR_FAILED, "the server is doing something else with it", NULL},
-	{S3StatusErrorInternalError, ERR_RETRY, "the server has an internal error", NULL},
-	{S3StatusErrorOperationAborted, ERR_RETRY, "the server gave up", NULL},
+	{S3StatusErrorMethodNotAllowed, ERR_FAILED, "the server does not know how", NULL},
+	{S3StatusErrorNotImplemented, ERR_FAILED, "the server does not know how", NULL},
+	{S3StatusHttpErrorConflict, ERR_CONFLICT, "another operation stands in its way", NULL},
+	{S3StatusErrorInternalError, ERR_RETRY, "the server had an internal error", NULL},
+	{S3StatusErrorOperationAborted, ERR_RETRY, "another operation on it is in progress", NULL},
 	{S3StatusErrorRequestTimeout, ERR_RETRY, "the server waited too long for the request", NULL},
-	{S3StatusErrorSlowDown, ERR_RETRY, "the server is overloaded", NULL},
+	{S3StatusErrorSlowDown, ERR_RETRY, "the server asks to slow down", NULL},
 	{S3StatusErrorUnknown, ERR_RETRY, "the server refused the request with a code that libs3 does not know", NULL},
 	{S3StatusHttpErrorUnknown, ERR_RETRY, "the server refused the request with a status that libs3 does not know", NULL},
 };
@@ -89,7 +88,7 @@ int libs3_call_fail(const struct libs3_call *c, const char *what, struct error *
 		return err_set(err, ERR_RETRY, "%s: libs3 says %s", what, S3_get_status_name(c->status));
 	err_set(err, meanings[i].class, "%s: %s", what, meanings[i].text);
 	if (c->message)
-		err_detail(err, "The server says: %s", c->message);
+		err_detail(err, "The server answered: %s", c->message);
 	return meanings[i].hint ? err_hint(err, "%s", meanings[i].hint) : -1;
 }
 
@@ -276,9 +275,16 @@ char *libs3_full_key(const struct libs3 *l, const char *key, struct error *err)
 	return *l->prefix ? mem_printf("%s/%s", l->prefix, key) : mem_strdup(key);
 }
 
+char *libs3_name(const struct libs3 *l, const char *key)
+{
+	return mem_printf("s3://%s/%s%s%s", l->bucket, l->prefix, *l->prefix ? "/" : "", key);
+}
+
 static char *what(const struct libs3 *l, const char *doing, const char *key)
 {
-	return mem_printf("could not %s object \"%s\" in bucket \"%s\"", doing, key, l->bucket);
+	char *name cleanup(mem_freep) = libs3_name(l, key);
+
+	return mem_printf("could not %s object \"%s\"", doing, name);
 }
 
 /* Runs the call; an error of our own gets "could not …" before it. */
@@ -309,14 +315,14 @@ int libs3_head(struct libs3 *l, struct libs3_call *c, const char *key, struct er
 	if (!full || libs3_call_begin(l, c, err) < 0)
 		return -1;
 	S3_head_object(&c->bucket, full, c->context, &libs3_handler, c);
-	if (libs3_object_run(c, "look for", key, err) < 0)
+	if (libs3_object_run(c, "examine", key, err) < 0)
 		return -1;
 	if (libs3_is_missing(c->status))
 		return 0;
 	if (c->status != S3StatusOK)
-		return libs3_object_fail(c, "look for", key, err);
-	return c->has_properties
-		? 1
-		: err_set(err, ERR_RETRY, "could not look for object \"%s\" in bucket \"%s\": the answer is empty", key,
-			  l->bucket);
+		return libs3_object_fail(c, "examine", key, err);
+	if (c->has_properties)
+		return 1;
+	c->status = S3StatusXmlParseFailure; /* no headers at all */
+	return libs3_object_fail(c, "examine", key, err);
 }

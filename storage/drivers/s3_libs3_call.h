@@ -65,6 +65,7 @@ bool libs3_is_missing(S3Status status); /* the object is not there */
 
 /* The key as the bucket has it, malloc'd; NULL where it cannot be one. */
 char *libs3_full_key(const struct libs3 *l, const char *key, struct error *err) must_check;
+char *libs3_name(const struct libs3 *l, const char *key) must_check; /* "s3://bucket/prefix/key", malloc'd */
 /* 1 with the object's properties in ${c}, 0 missing, -1. */
 int libs3_head(struct libs3 *l, struct libs3_call *c, const char *key, struct error *err) must_check;
 

@@ -90,7 +90,7 @@ static int send_content(struct libs3 *l, const char *key, const char *full, cons
 	if (libs3_call_begin(l, &c.call, err) < 0)
 		return -1;
 	S3_put_object(&c.call.bucket, full, content->size_bytes, &properties, c.call.context, &handler, &c);
-	if (libs3_object_run(&c.call, "store", key, err) < 0)
+	if (libs3_object_run(&c.call, "write", key, err) < 0)
 		return -1;
 	if (c.sys_errno) {
 		errno = c.sys_errno;
@@ -99,19 +99,21 @@ static int send_content(struct libs3 *l, const char *key, const char *full, cons
 	/* Said of any server that does not ask for the body first. */
 	if (c.call.status == S3StatusOK || c.call.status == S3StatusConnectionFailed)
 		return 0;
-	return libs3_object_fail(&c.call, "store", key, err);
+	return libs3_object_fail(&c.call, "write", key, err);
 }
 
 static int fail_exists(const struct libs3 *l, const char *key, struct error *err)
 {
-	return err_set(err, ERR_CONFLICT, "object \"%s\" in bucket \"%s\" exists already", key, l->bucket);
+	char *name cleanup(mem_freep) = libs3_name(l, key);
+
+	return err_set(err, ERR_CONFLICT, "object \"%s\" exists already", name);
 }
 
 /* ${may_be_ours}: an earlier attempt may have stored it. */
 static int store(
 	struct libs3 *l, const struct driver_target *t, const struct content *content, bool may_be_ours, struct error *err)
 {
-	char *full cleanup(mem_freep) = libs3_full_key(l, t->key, err);
+	char *full cleanup(mem_freep) = libs3_full_key(l, t->key, err), *name cleanup(mem_freep) = NULL;
 	bool is_same = false;
 	int rc = 0;
 
@@ -123,8 +125,8 @@ static int store(
 		return -1;
 	if (rc == 1 && is_same)
 		return 0;
-	return err_set(
-		err, ERR_RETRY, "could not store object \"%s\" in bucket \"%s\": the server did not keep it", t->key, l->bucket);
+	name = libs3_name(l, t->key);
+	return err_set(err, ERR_RETRY, "could not write object \"%s\": the server did not keep it", name);
 }
 
 int libs3_put(struct driver *d, const struct driver_target *t, const void *p, size_t n, struct error *err)
