@@ -77,11 +77,16 @@ static int write_block(void *ctx, const void *p, size_t n, uint64_t offset, stru
 
 static int extract_entry(struct extracting *x, const struct tree_entry *e, struct error *err)
 {
+	struct stat st;
+
 	archive_entry_copy_pathname(e->entry, e->path);
 	if (e->type == 'h') {
 		archive_entry_copy_hardlink(e->entry, e->target);
 		archive_entry_unset_size(e->entry);
 	}
+	if (e->type != 'd' && lstat(e->path, &st) == 0)
+		return err_set(err, ERR_CORRUPT, "entry \"%s\" of files \"%s\" is not the first of this name", e->path,
+			x->source->tree->label);
 	if (look_at(x, archive_write_header(x->disk, e->entry), e->path, err) < 0)
 		return -1;
 	if (e->type == 'f' && tree_stream_data(&x->stream, e, write_block, x, err) < 0)
@@ -111,7 +116,10 @@ static int open_disk(struct extracting *x, struct error *err)
 static int make_top(const struct extracting *x, struct error *err)
 {
 	const struct inv_tree *t = x->source->tree;
+	struct stat st;
 
+	if (lstat(t->label, &st) == 0)
+		return err_set(err, ERR_CONFLICT, "\"%s/%s\" exists already", x->dir, t->label);
 	if (!t->is_directory && mkdir(t->label, 0700) < 0)
 		return err_sys(err, "could not create directory \"%s/%s\"", x->dir, t->label);
 	return 0;
