@@ -152,7 +152,7 @@ int cmd_backup(struct app *app, struct error *err)
 
 	if (target_resolve(app, NEED_STACK | NEED_DATABASE | NEED_REPOSITORY, &t, err) < 0)
 		return -1;
-	if (config_check_backup(t.config_stack, t.config_repository, t.is_repository_chosen, &app->ui.sink, err) < 0)
+	if (config_check_backup(t.config_stack, &app->ui.sink, err) < 0)
 		return -1;
 	parameters = runner_parameters(app, &t);
 	if (add_version(app, &t, parameters, err) < 0 || runner_open(app, t.stack, t.database, &r, err) < 0)

@@ -123,7 +123,7 @@ static json_t *plan_parameters(struct app *app, const struct yaml_node *declared
 {
 	const struct {
 		const char *name, *value;
-	} table[] = {{"stack", t->stack}, {"database", t->database}, {"repository", t->repository}};
+	} table[] = {{"stack", t->stack}, {"database", t->database}};
 	const struct option_value *given = &app->options.values[OPT_PARAM];
 	json_t *out = json_object();
 
@@ -132,6 +132,8 @@ static json_t *plan_parameters(struct app *app, const struct yaml_node *declared
 	for (size_t i = 0; i < array_len(table); i++)
 		if (table[i].value && declared && yaml_get(declared, table[i].name))
 			json_object_set_new(out, table[i].name, json_string(table[i].value));
+	if (t->repositories_count && declared && yaml_get(declared, "repository"))
+		json_object_set_new(out, "repository", target_repository_parameter(t));
 	return out;
 }
 

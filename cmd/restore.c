@@ -69,24 +69,23 @@ static int refuse_unfinished(struct app *app, const char *stack, struct error *e
 
 static int describe_set(struct app *app, const struct target *t, const char *which, struct buf *out, struct error *err)
 {
-	struct repository *r cleanup(repository_closep) = NULL;
+	struct set_place place cleanup(set_place_release) = {0};
 	struct manifest m cleanup(manifest_release) = {0};
-	char *stack cleanup(mem_freep) = NULL, *id cleanup(mem_freep) = NULL;
 	uint64_t rows = 0;
 	int found;
 
-	if (target_open_repository(app, t->repository, false, &r, err) < 0 || set_find(r, t->stack, which, &stack, &id, err) < 0)
+	if (set_locate(app, t, which, &place, err) < 0)
 		return -1;
-	found = backup_set_load(r, stack, id, &m, err);
+	found = backup_set_load(place.repository, place.stack, place.id, &m, err);
 	if (found < 0)
 		return -1;
 	if (found == 0)
-		return err_set(err, ERR_CONFIG, "there is no backup set \"%s\"", id);
+		return err_set(err, ERR_CONFIG, "there is no backup set \"%s\"", place.id);
 	for (size_t i = 0; i < m.inventory.tables_count; i++)
 		rows += m.inventory.tables[i].rows;
 	char *age cleanup(mem_freep) = text_age(m.started_at_ms), *count cleanup(mem_freep) = text_count(rows);
 
-	buf_printf(out, "set \"%s\", taken %s of database \"%s\" on %s, %zu tables, %s rows", id, age,
+	buf_printf(out, "set \"%s\", taken %s of database \"%s\" on %s, %zu tables, %s rows", place.id, age,
 		m.inventory.database ? m.inventory.database : "", m.host ? m.host : "an unknown host", m.inventory.tables_count,
 		count);
 	return 0;

@@ -59,17 +59,17 @@ json_t *runner_parameters(struct app *app, const struct target *t)
 		json_object_set_new(out, "stack", json_string(t->stack));
 	if (t->database)
 		json_object_set_new(out, "database", json_string(t->database));
-	if (t->repository)
-		json_object_set_new(out, "repository", json_string(t->repository));
+	if (t->repositories_count)
+		json_object_set_new(out, "repository", target_repository_parameter(t));
 	return out;
 }
 
 /* ---- what the engine and the steps ask back ---- */
 
 static int open_repository(
-	struct step_host *host, const char *name_or_url, bool is_created, struct repository **ret, struct error *err)
+	struct step_host *host, const char *name_or_url, unsigned flags, struct repository **ret, struct error *err)
 {
-	return target_open_repository(host->config, name_or_url, is_created, ret, err);
+	return target_open_repository(host->config, name_or_url, flags, ret, err);
 }
 
 static const char *plan_text(const char *name)
@@ -155,10 +155,32 @@ static json_t *json_of_run(const struct runner *r, const char *plan, const struc
 	return run;
 }
 
+/* What the last step that tells of it says is wrong though the run is done; NULL: nothing. */
+static const char *degradation_of(const struct run_result *result)
+{
+	const char *step, *text = NULL;
+	json_t *outputs;
+
+	json_object_foreach(result->outputs, step, outputs)
+	{
+		const char *told = json_string_value(json_object_get(outputs, "degraded"));
+
+		text = told ? told : text;
+	}
+	return text;
+}
+
 int runner_finish(struct runner *r, const char *plan, struct run_result *result, struct error *err)
 {
+	const char *degraded = result->status == RUN_DONE ? degradation_of(result) : NULL;
+
 	json_object_set_new(r->app->result, "run", json_of_run(r, plan, result));
 	r->app->exit_status = exit_status_of_run(result);
+	json_object_set_new(r->app->result, "degraded", degraded ? json_string(degraded) : json_null());
+	if (degraded) {
+		r->app->exit_status = EXIT_DEGRADED;
+		ui_alarm(&r->app->ui, "degraded: %s", degraded);
+	}
 	if (result->status == RUN_DONE)
 		return 0;
 	if (result->error.class == ERR_NONE)

@@ -1,5 +1,5 @@
 /*
- * list, show, verify: what a repository holds.
+ * show: what a backup set holds; and how commands find one.
  */
 #include "cmd/sets.h"
 
@@ -74,70 +74,58 @@ int set_find(struct repository *r, const char *stack, const char *which, char **
 	return 0;
 }
 
-/* Repository and, where one follows from what is given, stack. */
-static int open_place(struct app *app, struct target *t, struct repository **ret, struct error *err)
+void set_place_release(struct set_place *p)
 {
-	if (target_resolve(app, NEED_REPOSITORY, t, err) < 0)
-		return -1;
-	return target_open_repository(app, t->repository, false, ret, err);
+	repository_close(p->repository);
+	free(p->stack);
+	free(p->id);
+	*p = (struct set_place){0};
 }
 
-/* ---- list ---- */
-
-static json_t *json_of_set(const struct backup_set_info *s)
+/* The better of two places: an id that sorts later. */
+static void take_newer(struct set_place *best, struct set_place *found)
 {
-	json_t *o = json_object();
-
-	json_object_set_new(o, "id", json_string(s->backup_id));
-	json_object_set_new(o, "stack", json_string(s->stack));
-	json_object_set_new(o, "started_at", json_time(s->started_at_ms));
-	json_object_set_new(o, "ended_at", json_time(s->ended_at_ms));
-	json_object_set_new(o, "database", s->database ? json_string(s->database) : json_null());
-	json_object_set_new(o, "server_version", s->server_version ? json_string(s->server_version) : json_null());
-	json_object_set_new(o, "tables", json_integer((json_int_t)s->tables));
-	json_object_set_new(o, "rows", json_integer((json_int_t)s->rows));
-	json_object_set_new(o, "content_bytes", json_integer((json_int_t)s->content_bytes));
-	json_object_set_new(o, "archive_bytes", json_integer((json_int_t)s->archive_bytes));
-	json_object_set_new(o, "problem", s->problem ? json_string(s->problem) : json_null());
-	return o;
-}
-
-static void list_row(struct table *t, const struct backup_set_info *s)
-{
-	char *when cleanup(mem_freep) = text_time(s->started_at_ms), *rows cleanup(mem_freep) = text_count(s->rows);
-	char *tables cleanup(mem_freep) = text_count(s->tables), *content cleanup(mem_freep) = text_size(s->content_bytes);
-	char *stored cleanup(mem_freep) = text_size(s->archive_bytes);
-	char *problem cleanup(mem_freep) = s->problem ? mem_printf("DAMAGED: %s", s->problem) : mem_strdup("");
-
-	table_row(t, (const char *const[]){s->backup_id, s->stack, when, s->database, tables, rows, content, stored, problem});
-}
-
-int cmd_list(struct app *app, struct error *err)
-{
-	struct target t cleanup(target_release) = {0};
-	struct repository *r cleanup(repository_closep) = NULL;
-	struct table table = {.columns = 9, .right = 0xf0};
-	struct backup_set_info *sets = NULL;
-	json_t *list = json_array();
-	size_t count = 0;
-
-	json_object_set_new(app->result, "sets", list);
-	if (open_place(app, &t, &r, err) < 0 || backup_set_list(r, t.stack, &sets, &count, err) < 0)
-		return -1;
-	table_row(
-		&table, (const char *const[]){"ID", "STACK", "TAKEN AT", "DATABASE", "TABLES", "ROWS", "CONTENT", "STORED", ""});
-	for (size_t i = 0; i < count; i++) {
-		json_array_append_new(list, json_of_set(&sets[i]));
-		list_row(&table, &sets[i]);
+	if (best->id && strcmp(best->id, found->id) >= 0) {
+		set_place_release(found);
+		return;
 	}
-	if (!app->is_json && count)
-		table_print(&table);
-	if (!app->is_json && !count)
-		ui_note(&app->ui, "no backup sets%s%s in repository \"%s\"", t.stack ? " of stack " : "", t.stack ? t.stack : "",
-			r->name);
-	table_release(&table);
-	backup_set_list_release(sets, count);
+	set_place_release(best);
+	*best = *found;
+	*found = (struct set_place){0};
+}
+
+static int locate_in(
+	struct app *app, const struct target *t, size_t at, const char *which, struct set_place *ret, struct error *err)
+{
+	unsigned flags = t->repositories_count > 1 ? REPOSITORY_BRIEF : 0;
+	struct set_place p cleanup(set_place_release) = {0};
+
+	if (target_open_repository(app, t->repositories[at], flags, &p.repository, err) < 0 ||
+		set_find(p.repository, t->stack, which, &p.stack, &p.id, err) < 0)
+		return -1;
+	take_newer(ret, &p);
 	return 0;
+}
+
+int set_locate(struct app *app, const struct target *t, const char *which, struct set_place *ret, struct error *err)
+{
+	struct error first cleanup(err_clear) = ERROR_INIT, failure cleanup(err_clear) = ERROR_INIT;
+	bool is_latest = strcmp(which, "latest") == 0;
+
+	for (size_t i = 0; i < t->repositories_count && (is_latest || !ret->id); i++) {
+		if (locate_in(app, t, i, which, ret, &failure) == 0)
+			continue;
+		if (failure.class == ERR_CANCELLED)
+			return err_move(err, &failure);
+		if (t->repositories_count > 1 && failure.class != ERR_CONFIG)
+			ui_warn(&app->ui, "%s", failure.message);
+		if (first.class == ERR_NONE)
+			err_move(&first, &failure);
+		err_clear(&failure);
+	}
+	if (ret->id)
+		return 0;
+	return first.class != ERR_NONE ? err_move(err, &first) : err_set(err, ERR_CONFIG, "no repository is named");
 }
 
 /* ---- show ---- */
@@ -244,18 +232,17 @@ static int show_json(struct app *app, const struct manifest *m, struct error *er
 int cmd_show(struct app *app, struct error *err)
 {
 	struct target t cleanup(target_release) = {0};
-	struct repository *r cleanup(repository_closep) = NULL;
+	struct set_place place cleanup(set_place_release) = {0};
 	struct manifest m cleanup(manifest_release) = {0};
-	char *stack cleanup(mem_freep) = NULL, *id cleanup(mem_freep) = NULL;
 	int found;
 
-	if (open_place(app, &t, &r, err) < 0 || set_find(r, t.stack, app->options.operands[0], &stack, &id, err) < 0)
+	if (target_resolve(app, NEED_REPOSITORY, &t, err) < 0 || set_locate(app, &t, app->options.operands[0], &place, err) < 0)
 		return -1;
-	found = backup_set_load(r, stack, id, &m, err);
+	found = backup_set_load(place.repository, place.stack, place.id, &m, err);
 	if (found < 0)
 		return -1;
 	if (found == 0)
-		return err_set(err, ERR_CONFIG, "there is no backup set \"%s\" of stack \"%s\"", id, stack);
+		return err_set(err, ERR_CONFIG, "there is no backup set \"%s\" of stack \"%s\"", place.id, place.stack);
 	if (app->is_json)
 		return show_json(app, &m, err);
 	print_head(&m);
@@ -263,135 +250,4 @@ int cmd_show(struct app *app, struct error *err)
 	print_tables(&m.inventory);
 	print_left_out(&m.inventory);
 	return 0;
-}
-
-/* ---- verify ---- */
-
-struct verification {
-	struct app *app;
-	struct repository *repository;
-	enum verify_level level;
-	json_t *list;
-	struct table table;
-	size_t damaged;
-	bool is_all;             /* what cannot be read is noted and passed over, too */
-	struct error unreadable; /* the first of those */
-};
-
-static int verify_set(struct verification *v, const char *stack, const char *id, struct verify_report *report, struct error *err)
-{
-	struct manifest m cleanup(manifest_release) = {0};
-	struct progress progress = {0};
-	struct event ev = {.kind = EVENT_STEP_STARTED, .step = id, .uses = "verify", .progress = &progress};
-	int64_t started = clock_mono_ms();
-	int found = backup_set_load(v->repository, stack, id, &m, err), rc;
-
-	if (found < 0)
-		return -1;
-	if (found == 0)
-		return err_set(err, ERR_CONFIG, "there is no backup set \"%s\" of stack \"%s\"", id, stack);
-	atomic_store(&progress.phase, "verify");
-	atomic_store(&progress.bytes_total, v->level == VERIFY_QUICK ? 0 : m.archive_bytes);
-	event_emit(&v->app->ui.sink, &ev);
-	rc = backup_set_verify(v->repository, stack, &m, v->level, (int)option_int(&v->app->options, OPT_JOBS),
-		&step_verify_digest, &v->app->cancel, &progress, report, err);
-	ev.kind = rc < 0 ? EVENT_STEP_FAILED : EVENT_STEP_DONE;
-	ev.elapsed_ms = clock_mono_ms() - started;
-	event_emit(&v->app->ui.sink, &ev);
-	return rc;
-}
-
-static json_t *json_of_verification(
-	const char *stack, const char *id, const struct verify_report *report, const struct error *failed)
-{
-	json_t *o = json_pack("{s:s, s:s, s:b}", "id", id, "stack", stack, "ok", failed->class == ERR_NONE);
-
-	json_object_set_new(o, "problem", failed->class == ERR_NONE ? json_null() : json_string(failed->message));
-	json_object_set_new(o, "members", json_integer((json_int_t)report->members));
-	json_object_set_new(o, "tables", json_integer((json_int_t)report->tables));
-	json_object_set_new(o, "rows", json_integer((json_int_t)report->rows));
-	json_object_set_new(o, "stored_bytes", json_integer((json_int_t)report->stored_bytes));
-	json_object_set_new(o, "content_bytes", json_integer((json_int_t)report->content_bytes));
-	return o;
-}
-
-/* Damage is noted and the next set read; whatever else goes wrong ends it. */
-static int verify_one(struct verification *v, const char *stack, const char *id, struct error *err)
-{
-	struct error failed cleanup(err_clear) = ERROR_INIT;
-	struct verify_report report = {0};
-	int rc = verify_set(v, stack, id, &report, &failed);
-	char *stored cleanup(mem_freep) = text_size(report.stored_bytes), *rows cleanup(mem_freep) = text_count(report.rows);
-	char *verdict cleanup(mem_freep) = rc == 0
-		? mem_strdup("ok")
-		: mem_printf("%s: %s", failed.class == ERR_CORRUPT ? "DAMAGED" : "NOT READ", failed.message);
-
-	if (rc < 0 && failed.class != ERR_CORRUPT && !(v->is_all && failed.class == ERR_CONFIG))
-		return err_move(err, &failed);
-	json_array_append_new(v->list, json_of_verification(stack, id, &report, &failed));
-	table_row(
-		&v->table, (const char *const[]){id, stack, rc == 0 ? stored : "", rc == 0 && report.rows ? rows : "", verdict});
-	v->damaged += rc < 0 && failed.class == ERR_CORRUPT;
-	if (failed.class != ERR_NONE && failed.class != ERR_CORRUPT && v->unreadable.class == ERR_NONE)
-		err_move(&v->unreadable, &failed);
-	return 0;
-}
-
-static int verify_all(struct verification *v, const char *stack, struct error *err)
-{
-	struct backup_set_info *sets = NULL;
-	size_t count = 0;
-	int rc = 0;
-
-	if (backup_set_list(v->repository, stack, &sets, &count, err) < 0)
-		return -1;
-	for (size_t i = 0; i < count && rc == 0; i++)
-		rc = verify_one(v, sets[i].stack, sets[i].backup_id, err);
-	backup_set_list_release(sets, count);
-	return rc;
-}
-
-static int verify_asked(struct verification *v, const char *stack, const char *which, struct error *err)
-{
-	char *found cleanup(mem_freep) = NULL, *id cleanup(mem_freep) = NULL;
-
-	v->is_all = strcmp(which, "all") == 0;
-	if (v->is_all)
-		return verify_all(v, stack, err);
-	if (set_find(v->repository, stack, which, &found, &id, err) < 0)
-		return -1;
-	return verify_one(v, found, id, err);
-}
-
-int cmd_verify(struct app *app, struct error *err)
-{
-	struct target t cleanup(target_release) = {0};
-	struct repository *r cleanup(repository_closep) = NULL;
-	struct verification v = {.app = app, .list = json_array(), .table = {.columns = 5, .right = 0xc}};
-	size_t checked;
-	int rc;
-
-	json_object_set_new(app->result, "sets", v.list);
-	if (open_place(app, &t, &r, err) < 0)
-		return -1;
-	v.repository = r;
-	v.level = option_flag(&app->options, OPT_QUICK) ? VERIFY_QUICK : VERIFY_CONTENT;
-	table_row(&v.table, (const char *const[]){"ID", "STACK", "READ", "ROWS", "RESULT"});
-	rc = verify_asked(&v, t.stack, app->options.operands[0], err);
-	checked = json_array_size(v.list);
-	if (checked && !app->is_json && (!app->ui.is_quiet || v.damaged || v.unreadable.class != ERR_NONE))
-		table_print(&v.table);
-	table_release(&v.table);
-	if (rc == 0 && v.damaged) {
-		err_clear(&v.unreadable);
-		err_set(err, ERR_CORRUPT, "%zu of %zu backup sets %s damaged", v.damaged, checked, v.damaged == 1 ? "is" : "are");
-		return err_hint(err, "Take a new backup, and keep the damaged %s until another one is verified.",
-			v.damaged == 1 ? "set" : "sets");
-	}
-	if (rc == 0 && v.unreadable.class != ERR_NONE)
-		return err_move(err, &v.unreadable);
-	err_clear(&v.unreadable);
-	if (rc == 0 && !checked)
-		ui_note(&app->ui, "no backup sets to verify");
-	return rc;
 }

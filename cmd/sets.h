@@ -10,6 +10,16 @@
 int set_find(struct repository *r, const char *stack, const char *which, char **ret_stack, char **ret_id,
 	struct error *err) must_check;
 
+/* A set and where it is. */
+struct set_place {
+	struct repository *repository;
+	char *stack, *id;
+};
+void set_place_release(struct set_place *p);
+/* In the first of the target's repositories that answers and has it; "latest" is the newest of all that answer. */
+struct target;
+int set_locate(struct app *app, const struct target *t, const char *which, struct set_place *ret, struct error *err) must_check;
+
 /* Outputs of a step of a run: text, or a number; NULL and 0 where there is none. */
 const char *output_text(const json_t *outputs, const char *step, const char *name);
 uint64_t output_number(const json_t *outputs, const char *step, const char *name);

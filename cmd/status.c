@@ -106,6 +106,13 @@ static void put_last_set(struct overview *o, const struct backup_set_info *s)
 			s->problem ? s->problem : "");
 }
 
+static int keep_repository(void *ctx, struct repository *r, struct error *err)
+{
+	(void)err;
+	*(struct repository **)ctx = r;
+	return 0;
+}
+
 static void put_backups(struct overview *o)
 {
 	struct repository *r cleanup(repository_closep) = NULL;
@@ -113,9 +120,9 @@ static void put_backups(struct overview *o)
 	struct backup_set_info *sets = NULL;
 	size_t count = 0;
 
-	if (!o->target->repository)
+	if (!o->target->repositories_count)
 		return;
-	if (target_open_repository(o->app, o->target->repository, false, &r, &err) < 0 ||
+	if (target_try_repositories(o->app, o->target, keep_repository, &r, &err) < 0 ||
 		backup_set_list(r, o->target->stack, &sets, &count, &err) < 0) {
 		put_unknown(o, "last_backup", "last backup", &err);
 		return;
@@ -241,14 +248,18 @@ static void put_stack(struct app *app, const struct target *t, json_t *list)
 static void fill_from_run(struct target *t, const struct run_summary *s)
 {
 	const char *database = json_string_value(json_object_get(s->parameters, "database"));
-	const char *repository = json_string_value(json_object_get(s->parameters, "repository"));
+	const json_t *repository = json_object_get(s->parameters, "repository");
+	bool is_known = t->repositories_count > 0;
 
 	if (!t->stack || !s->stack || strcmp(s->stack, t->stack) != 0)
 		return;
 	if (!t->database && database)
 		t->database = mem_strdup(database);
-	if (!t->repository && repository)
-		t->repository = mem_strdup(repository);
+	if (!is_known && json_is_string(repository))
+		target_add_repository(t, json_string_value(repository));
+	for (size_t i = 0; !is_known && i < json_array_size(repository); i++)
+		if (json_is_string(json_array_get(repository, i)))
+			target_add_repository(t, json_string_value(json_array_get(repository, i)));
 }
 
 static void fill_from_runs(struct target *t, const struct run_summary *runs, size_t count)
@@ -301,7 +312,8 @@ static void status_of_all(struct app *app, json_t *list)
 		const struct config_stack *s = &app->config.stacks[i];
 		struct target t cleanup(target_release) = {.stack = mem_strdup(s->name), .config_stack = s};
 
-		t.repository = mem_strdup(s->repositories[0]);
+		for (size_t k = 0; k < s->repositories_count; k++)
+			target_add_repository(&t, s->repositories[k]);
 		if (config_stack_database(s, true, &t.database, &err) < 0)
 			err_clear(&err);
 		put_stack(app, &t, list);

@@ -16,6 +16,27 @@ static const char *text_of(const json_t *parameters, const char *name)
 	return text ? text : "-";
 }
 
+/* Where the set is, and where it is not. */
+static void print_repositories(const json_t *parameters, const struct run_result *result)
+{
+	json_t *states = json_object_get(json_object_get(result->outputs, "commit"), "repositories");
+	const char *name, *label = "repository  ";
+	json_t *state;
+
+	if (json_object_size(states) < 2) {
+		printf("repository   %s\n", text_of(parameters, "repository"));
+		return;
+	}
+	json_object_foreach(states, name, state)
+	{
+		bool is_committed = strcmp(json_string_value(state), "committed") == 0;
+
+		printf("%s %s%s%s\n", label, name,
+			is_committed ? "" : ": NOT STORED: ", is_committed ? "" : json_string_value(state));
+		label = "            ";
+	}
+}
+
 static void backup_summary(const json_t *parameters, const struct run_result *result, bool is_resumed)
 {
 	const char *id = output_text(result->outputs, "dump", "backup_id");
@@ -29,7 +50,7 @@ static void backup_summary(const json_t *parameters, const struct run_result *re
 
 	printf("backup set   %s\n", id ? id : "-");
 	printf("stack        %s\n", text_of(parameters, "stack"));
-	printf("repository   %s\n", text_of(parameters, "repository"));
+	print_repositories(parameters, result);
 	printf("tables       %s\n", tables);
 	printf("rows         %s\n", rows);
 	if (content)

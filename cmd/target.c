@@ -165,41 +165,62 @@ static int unknown_repository(const struct app *app, const char *name, struct er
 /* Only the scheme is told: what stands behind it may hold credentials. */
 static int check_scheme(const char *name, const char *url, struct error *err)
 {
-	const char *end = url ? strstr(url, "://") : NULL;
+	static const char *const known[] = {"file://", "s3://"};
+	const char *end = strstr(url, "://");
 
-	if (!end || strncmp(url, "file://", 7) == 0)
+	for (size_t i = 0; end && i < array_len(known); i++)
+		if (strncmp(url, known[i], strlen(known[i])) == 0)
+			return 0;
+	if (!end)
 		return 0;
-	err_set(err, ERR_CONFIG, "repository \"%s\" is at \"%.*s://\", which this version of holdfast cannot reach",
-		name ? name : "", (int)(end - url), url);
-	return err_hint(err, "Use a directory: \"file:///…\".");
+	err_set(err, ERR_CONFIG, "repository \"%s\" is at \"%.*s://\", which holdfast cannot reach", name ? name : "",
+		(int)(end - url), url);
+	return err_hint(err, "Use a directory, \"file:///…\", or a bucket, \"s3://bucket/prefix\".");
 }
 
-static int choose_repository(struct app *app, unsigned needs, struct target *t, struct error *err)
+void target_add_repository(struct target *t, const char *name_or_url)
 {
-	const char *name = option_text(&app->options, OPT_REPOSITORY);
+	t->repositories = mem_realloc(t->repositories, (t->repositories_count + 1) * sizeof(*t->repositories));
+	t->repositories[t->repositories_count++] = mem_strdup(name_or_url);
+}
+
+static int add_repository(struct app *app, unsigned needs, struct target *t, const char *name, struct error *err)
+{
+	const struct config_repository *configured = config_repository(&app->config, name);
 	char *url cleanup(mem_freep) = NULL;
 
-	t->is_repository_chosen = name != NULL;
-	if (!name && t->config_stack)
-		name = t->config_stack->repositories[0];
-	if (!name && app->config.repositories_count == 1)
-		name = app->config.repositories[0].name;
-	if (!name && !(needs & NEED_REPOSITORY))
-		return 0;
-	if (!name) {
-		err_set(err, ERR_CONFIG, "no repository is named");
-		return err_hint(err, "Give one with --repository, or name it in a configuration file (see --config).");
-	}
-	t->config_repository = config_repository(&app->config, name);
-	if (!t->config_repository && !is_place(name))
+	if (!configured && !is_place(name))
 		return unknown_repository(app, name, err);
-	if (!t->config_repository)
-		return absolute_place(name, &t->repository, err) < 0 ? -1 : check_scheme(NULL, t->repository, err);
-	t->repository = mem_strdup(name);
+	if (!configured) {
+		if (absolute_place(name, &url, err) < 0 || check_scheme(NULL, url, err) < 0)
+			return -1;
+		target_add_repository(t, url);
+		return 0;
+	}
+	target_add_repository(t, name);
 	if (!(needs & NEED_REPOSITORY))
 		return 0;
 	/* Told now, not after the rows were copied. */
-	return config_repository_url(t->config_repository, &url, err) < 0 ? -1 : check_scheme(name, url, err);
+	return config_repository_url(configured, &url, err) < 0 ? -1 : check_scheme(name, url, err);
+}
+
+static int choose_repositories(struct app *app, unsigned needs, struct target *t, struct error *err)
+{
+	const struct option_value *given = &app->options.values[OPT_REPOSITORY];
+	const struct config_stack *s = t->config_stack;
+
+	for (size_t i = 0; i < given->count; i++)
+		if (add_repository(app, needs, t, given->texts[i], err) < 0)
+			return -1;
+	for (size_t i = 0; !given->count && s && i < s->repositories_count; i++)
+		if (add_repository(app, needs, t, s->repositories[i], err) < 0)
+			return -1;
+	if (!t->repositories_count && app->config.repositories_count == 1)
+		return add_repository(app, needs, t, app->config.repositories[0].name, err);
+	if (t->repositories_count || !(needs & NEED_REPOSITORY))
+		return 0;
+	err_set(err, ERR_CONFIG, "no repository is named");
+	return err_hint(err, "Give one with --repository, or name it in a configuration file (see --config).");
 }
 
 static int resolve(struct app *app, unsigned needs, struct target *t, struct error *err)
@@ -217,7 +238,7 @@ static int resolve(struct app *app, unsigned needs, struct target *t, struct err
 		err_set(err, ERR_CONFIG, "no stack is named");
 		return err_hint(err, "Give one with --stack, or name a database with --database.");
 	}
-	return choose_repository(app, needs, t, err);
+	return choose_repositories(app, needs, t, err);
 }
 
 int target_resolve(struct app *app, unsigned needs, struct target *ret, struct error *err)
@@ -236,25 +257,93 @@ void target_release(struct target *t)
 {
 	free(t->stack);
 	free(t->database);
-	free(t->repository);
+	for (size_t i = 0; i < t->repositories_count; i++)
+		free(t->repositories[i]);
+	free(t->repositories);
 	memset(t, 0, sizeof(*t));
 }
 
-int target_open_repository(struct app *app, const char *name_or_url, bool is_created, struct repository **ret, struct error *err)
+json_t *target_repository_parameter(const struct target *t)
+{
+	json_t *list;
+
+	if (t->repositories_count < 2)
+		return t->repositories_count ? json_string(t->repositories[0]) : NULL;
+	list = json_array();
+	for (size_t i = 0; i < t->repositories_count; i++)
+		json_array_append_new(list, json_string(t->repositories[i]));
+	return list;
+}
+
+static int load_identity_file(void *ctx, struct age_identities *into, struct error *err)
+{
+	const char *path = ctx;
+	struct buf text cleanup(buf_release) = {.max = 1 << 20};
+	char *what cleanup(mem_freep) = mem_printf("identity file \"%s\"", path);
+	int rc = io_read_file(path, &text, err);
+
+	if (rc == 0)
+		rc = err_set(err, ERR_CONFIG, "identity file \"%s\" does not exist", path);
+	else if (rc > 0)
+		rc = age_identities_add_text(into, text.data, text.len, what, err);
+	if (text.data)
+		explicit_bzero(text.data, text.len);
+	return rc;
+}
+
+/* The one on the command line goes before the configured one. */
+static void use_identity_option(struct app *app, struct repository *r)
+{
+	const char *path = option_text(&app->options, OPT_IDENTITY);
+
+	if (!path)
+		return;
+	r->load_identities = load_identity_file;
+	r->identities_ctx = (void *)(uintptr_t)path;
+}
+
+int target_open_repository(struct app *app, const char *name_or_url, unsigned flags, struct repository **ret, struct error *err)
 {
 	const struct config_repository *r = config_repository(&app->config, name_or_url);
-	char *url cleanup(mem_freep) = NULL;
+	const struct repository_options o = {
+		.url = name_or_url,
+		.is_created = flags & REPOSITORY_CREATE,
+		.give_up_after_ms = flags & REPOSITORY_BRIEF ? REPOSITORY_BRIEF_MS : 0,
+		.events = &app->ui.sink,
+		.cancel = &app->cancel,
+		.read_back = -1,
+	};
 
-	if (r ? config_repository_url(r, &url, err) < 0 : !is_place(name_or_url) && unknown_repository(app, name_or_url, err) < 0)
+	if (!r && !is_place(name_or_url))
+		return unknown_repository(app, name_or_url, err);
+	if ((r ? config_repository_open(r, &o, ret, err) : repository_open_with(&o, ret, err)) < 0)
 		return -1;
-	if (!url)
-		url = mem_strdup(name_or_url);
-	if (check_scheme(r ? r->name : NULL, url, err) < 0)
-		return -1;
-	if (repository_open(r ? r->name : NULL, url, is_created, ret, err) < 0)
-		return -1;
-	(*ret)->driver->cancel = &app->cancel;
+	use_identity_option(app, *ret);
 	return 0;
+}
+
+int target_try_repositories(struct app *app, const struct target *t,
+	int (*use)(void *ctx, struct repository *r, struct error *err), void *ctx, struct error *err)
+{
+	struct error first cleanup(err_clear) = ERROR_INIT, failure cleanup(err_clear) = ERROR_INIT;
+	unsigned flags = t->repositories_count > 1 ? REPOSITORY_BRIEF : 0;
+
+	for (size_t i = 0; i < t->repositories_count; i++) {
+		struct repository *r cleanup(repository_closep) = NULL;
+
+		if (target_open_repository(app, t->repositories[i], flags, &r, &failure) == 0 && use(ctx, r, &failure) == 0) {
+			r = NULL; /* use() has it now */
+			return 0;
+		}
+		if (failure.class == ERR_CANCELLED)
+			return err_move(err, &failure);
+		if (i + 1 < t->repositories_count)
+			ui_warn(&app->ui, "%s; trying repository \"%s\"", failure.message, t->repositories[i + 1]);
+		if (first.class == ERR_NONE)
+			err_move(&first, &failure);
+		err_clear(&failure);
+	}
+	return first.class != ERR_NONE ? err_move(err, &first) : err_set(err, ERR_CONFIG, "no repository is named");
 }
 
 int target_open_maintenance(struct app *app, const char *conninfo, struct pg *ret, struct error *err)

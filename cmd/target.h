@@ -19,9 +19,8 @@ struct target {
 	char *stack;                             /* NULL: none was named, and none follows */
 	const struct config_stack *config_stack; /* NULL: not in the configuration */
 	char *database;                          /* connection string; NULL: none */
-	char *repository;                        /* a configured name, or an absolute directory or URL; NULL: none */
-	const struct config_repository *config_repository;
-	bool is_repository_chosen; /* by flag or environment */
+	char **repositories; /* configured names, absolute directories or URLs, in the order in which they are read from */
+	size_t repositories_count;
 };
 
 /* ERR_CONFIG when something of ${needs} is neither given nor configured.  What is not needed is left NULL where it is missing. */
@@ -32,9 +31,19 @@ void target_release(struct target *t);
  * over it; malloc'd. */
 int target_conninfo(struct app *app, const char *text, char **ret, struct error *err) must_check;
 
-/* By configured name, directory or URL. */
+void target_add_repository(struct target *t, const char *name_or_url);
+/* Of the target's repositories as a parameter of a plan: a string, or an array of strings; NULL: none. */
+json_t *target_repository_parameter(const struct target *t);
+
+/* By configured name, directory or URL; ${flags}: enum repository_flag. */
 int target_open_repository(
-	struct app *app, const char *name_or_url, bool is_created, struct repository **ret, struct error *err) must_check;
+	struct app *app, const char *name_or_url, unsigned flags, struct repository **ret, struct error *err) must_check;
+/*
+ * Calls use() with each of the target's repositories until one returns 0; what keeps one from being used is a warning as long as
+ * there is another.  -1 with the first one's error when none would do.  use() keeps the repository when it returns 0.
+ */
+int target_try_repositories(struct app *app, const struct target *t,
+	int (*use)(void *ctx, struct repository *r, struct error *err), void *ctx, struct error *err) must_check;
 
 /* A connection to a database that is not swapped: postgres, else template1. */
 int target_open_maintenance(struct app *app, const char *conninfo, struct pg *ret, struct error *err) must_check;

@@ -320,19 +320,33 @@ void ui_error(struct ui *ui, const struct error *err)
 	say(ui, &b);
 }
 
-void ui_warn(struct ui *ui, const char *fmt, ...)
+static void warn(struct ui *ui, const char *fmt, va_list ap)
 {
 	struct buf b cleanup(buf_release) = {0};
-	char *text cleanup(mem_freep) = NULL;
+	char *text cleanup(mem_freep) = mem_vprintf(fmt, ap);
+
+	put_line(ui, &b, &style_warning, text);
+	say(ui, &b);
+}
+
+void ui_warn(struct ui *ui, const char *fmt, ...)
+{
 	va_list ap;
 
 	if (ui->is_quiet)
 		return;
 	va_start(ap, fmt);
-	text = mem_vprintf(fmt, ap);
+	warn(ui, fmt, ap);
 	va_end(ap);
-	put_line(ui, &b, &style_warning, text);
-	say(ui, &b);
+}
+
+void ui_alarm(struct ui *ui, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	warn(ui, fmt, ap);
+	va_end(ap);
 }
 
 void ui_note(struct ui *ui, const char *fmt, ...)

@@ -38,7 +38,8 @@ void ui_close(struct ui *ui); /* erases the progress line, ends the thread */
 /* "error:  …", "detail: …", "hint:   …" on standard error. */
 void ui_error(struct ui *ui, const struct error *err);
 void ui_warn(struct ui *ui, const char *fmt, ...) printf_like(2, 3);
-void ui_note(struct ui *ui, const char *fmt, ...) printf_like(2, 3); /* silent with -q */
+void ui_alarm(struct ui *ui, const char *fmt, ...) printf_like(2, 3); /* a warning that is told with --quiet too */
+void ui_note(struct ui *ui, const char *fmt, ...) printf_like(2, 3);  /* silent with -q */
 /* Asks on the terminal; true only for "yes" or "y". */
 bool ui_confirm(struct ui *ui, const char *question);
 /* For the handler of SIGUSR1: async-signal-safe. */

@@ -1,5 +1,3 @@
-#include "storage/repository.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +6,8 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "storage/age/vault.h"
+#include "storage/place.h"
 
 #define REPOSITORY_KEY "holdfast-repository.json"
 #define REPOSITORY_FORMAT "holdfast-repository/1"
@@ -23,12 +23,23 @@
 
 char *repository_archive_key(const char *stack, const char *backup_id)
 {
-	return mem_printf("%s/backups/%s/backup.tar.zst", stack, backup_id);
+	return mem_printf("%s/backups/%s/" SET_ARCHIVE, stack, backup_id);
 }
 
 char *repository_manifest_key(const char *stack, const char *backup_id)
 {
-	return mem_printf("%s/backups/%s/manifest.json", stack, backup_id);
+	return mem_printf("%s/backups/%s/" SET_MANIFEST, stack, backup_id);
+}
+
+static bool is_sealed(const char *object)
+{
+	return strcmp(object, SET_ARCHIVE) == 0 || strcmp(object, SET_MANIFEST) == 0;
+}
+
+char *repository_stored_key(const struct repository *r, const char *stack, const char *backup_id, const char *object)
+{
+	return mem_printf(
+		"%s/backups/%s/%s%s", stack, backup_id, object, r->is_encrypted && is_sealed(object) ? VAULT_SUFFIX : "");
 }
 
 /* Three digits are the fraction of the second, so that two sets of one second sort by time too; five are chance. */
@@ -70,73 +81,6 @@ bool stack_name_is_valid(const char *text)
 	return strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") == n;
 }
 
-/* --- urls ------------------------------------------------------------------------------------------------------------------ */
-
-static int hex_digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* The path of a file URL, with %XX resolved. */
-static int path_of_file_url(const char *url, const char *rest, char **ret, struct error *err)
-{
-	struct buf b cleanup(buf_release) = {0};
-
-	if (strncmp(rest, "localhost/", strlen("localhost/")) == 0)
-		rest += strlen("localhost");
-	if (*rest != '/') {
-		err_set(err, ERR_CONFIG, "repository \"%s\" is not on this host", url);
-		return err_hint(err, "A directory is given as \"file:///var/backups/holdfast\" or \"/var/backups/holdfast\".");
-	}
-	for (; *rest; rest++) {
-		if (*rest != '%') {
-			buf_putc(&b, *rest);
-			continue;
-		}
-		if (hex_digit(rest[1]) < 0 || hex_digit(rest[2]) < 0 || (rest[1] == '0' && rest[2] == '0'))
-			return err_set(err, ERR_CONFIG,
-				"url \"%s\" of a repository has a percent sign that begins no valid escape", url);
-		buf_putc(&b, (char)(hex_digit(rest[1]) << 4 | hex_digit(rest[2])));
-		rest += 2;
-	}
-	*ret = buf_take(&b);
-	return 0;
-}
-
-/* The directory that ${url} names; malloc'd. */
-static int directory_of_url(const char *url, char **ret, struct error *err)
-{
-	const char *sep = strstr(url, "://");
-
-	if (!*url)
-		return err_set(err, ERR_CONFIG, "url of a repository is empty");
-	if (!sep || memchr(url, '/', (size_t)(sep - url))) {
-		*ret = mem_strdup(url);
-		return 0;
-	}
-	if (strncmp(url, "file://", strlen("file://")) == 0)
-		return path_of_file_url(url, sep + 3, ret, err);
-	err_set(err, ERR_CONFIG, "repositories of kind \"%.*s\" are not supported by this version", (int)(sep - url), url);
-	return err_hint(err, "A directory is given as \"file:///var/backups/holdfast\" or \"/var/backups/holdfast\".");
-}
-
-/* What repository.url holds: absolute, so that a run resumed from another working directory finds it again. */
-static char *url_of_directory(const char *dir)
-{
-	char *path cleanup(mem_freep) = realpath(dir, NULL);
-	struct buf b cleanup(buf_release) = {0};
-
-	if (!path)
-		return mem_printf("file://%s", dir);
-	buf_puts(&b, "file://");
-	for (const char *p = path; *p; p++)
-		if (*p == '%' || (unsigned char)*p <= ' ')
-			buf_printf(&b, "%%%02X", (unsigned char)*p);
-		else
-			buf_putc(&b, *p);
-	return buf_take(&b);
-}
-
 /* --- holdfast-repository.json ---------------------------------------------------------------------------------------------- */
 
 static int read_text(const json_t *top, struct repository *r, struct error *err)
@@ -152,18 +96,19 @@ static int read_text(const json_t *top, struct repository *r, struct error *err)
 	if (!*id)
 		return err_set(err, ERR_CORRUPT, "file \"%s\" of repository \"%s\" is damaged", REPOSITORY_KEY, r->name);
 	r->id = mem_strdup(id);
+	r->is_encrypted = json_array_size(json_object_get(top, "age_recipients")) > 0;
 	return 0;
 }
 
 /* 1 read, 0 there is none, -1. */
 static int load(struct repository *r, struct error *err)
 {
-	const struct driver_ops *ops = r->driver->ops;
+	const struct driver_ops *ops = r->place->ops;
 	struct buf b cleanup(buf_release) = {0};
 	json_t *top cleanup(json_decrefpp) = NULL;
 	struct driver_object o;
 	char *what cleanup(mem_freep) = mem_printf("file \"%s\" of repository \"%s\"", REPOSITORY_KEY, r->name);
-	int rc = ops->stat(r->driver, REPOSITORY_KEY, &o, err);
+	int rc = ops->stat(r->place, REPOSITORY_KEY, &o, err);
 
 	if (rc <= 0)
 		return rc;
@@ -171,7 +116,7 @@ static int load(struct repository *r, struct error *err)
 		return err_set(err, ERR_CORRUPT, "%s is damaged", what);
 	if (buf_reserve(&b, (size_t)o.size_bytes, err) < 0)
 		return -1;
-	rc = ops->read_range(r->driver, REPOSITORY_KEY, 0, b.data, (size_t)o.size_bytes, err);
+	rc = ops->read_range(r->place, REPOSITORY_KEY, 0, b.data, (size_t)o.size_bytes, err);
 	if (rc <= 0)
 		return rc;
 	top = json_read(b.data, (size_t)o.size_bytes, what, err);
@@ -187,23 +132,29 @@ static int is_not_empty(void *ctx, const struct driver_object *o, struct error *
 
 static int create(struct repository *r, struct error *err)
 {
-	const struct driver_ops *ops = r->driver->ops;
+	const struct driver_ops *ops = r->place->ops;
 	struct buf b cleanup(buf_release) = {0};
 	struct json_writer w = {.out = &b, .is_pretty = true};
 	const struct driver_target t = {.key = REPOSITORY_KEY, .tag = "create", .is_exclusive = true};
 	uint8_t id[REPOSITORY_ID_BYTES];
 	char hex[2 * REPOSITORY_ID_BYTES + 1], at[CLOCK_TEXT_BYTES];
 
-	if (ops->list(r->driver, "", is_not_empty, r->name, err) < 0 || random_bytes(id, sizeof(id), err) < 0)
+	if (ops->list(r->place, "", is_not_empty, r->name, err) < 0 || random_bytes(id, sizeof(id), err) < 0)
 		return -1;
 	hex_encode(id, sizeof(id), hex);
 	jw_object(&w, NULL);
 	jw_str(&w, "format", REPOSITORY_FORMAT);
 	jw_str(&w, "id", hex);
 	jw_str(&w, "created_at", clock_format(clock_utc_ms(), at));
+	if (r->encrypt_to) {
+		jw_array(&w, "age_recipients");
+		for (char **text = r->encrypt_to; *text; text++)
+			jw_str(&w, NULL, *text);
+		jw_end_array(&w);
+	}
 	jw_end_object(&w);
 	buf_putc(&b, '\n');
-	return ops->put(r->driver, &t, b.data, b.len, err);
+	return ops->put(r->place, &t, b.data, b.len, err);
 }
 
 /* Several hosts may begin at once: one creates, the others wait for what it creates. */
@@ -225,39 +176,122 @@ static int load_or_create(struct repository *r, bool is_created, struct error *e
 		return rc < 0 ? -1 : 0;
 	if (failure.class != ERR_NONE)
 		return err_move(err, &failure);
-	is_taken = r->driver->ops->list(r->driver, "", is_not_empty, r->name, &failure) < 0;
+	is_taken = r->place->ops->list(r->place, "", is_not_empty, r->name, &failure) < 0;
 	err_set(err, ERR_CONFIG, "no repository at \"%s\"", r->name);
 	err->sys_errno = is_taken ? 0 : ENOENT;
 	return err_hint(
 		err, "Check the url; the first \"holdfast backup\" into a new or empty directory makes a repository of it.");
 }
 
-int repository_open(const char *name, const char *url, bool is_created, struct repository **ret, struct error *err)
-{
-	char *dir cleanup(mem_freep) = NULL;
-	struct repository *r cleanup(repository_closep) = NULL;
-	struct driver *driver = NULL;
+/* --- opening --------------------------------------------------------------------------------------------------------------- */
 
-	if (directory_of_url(url, &dir, err) < 0)
+static int read_recipients(struct repository *r, const char *const *encrypt_to, struct error *err)
+{
+	size_t count = 0;
+
+	if (!encrypt_to)
+		return 0;
+	r->recipients = age_recipients_new();
+	while (encrypt_to[count])
+		count++;
+	r->encrypt_to = mem_zalloc((count + 1) * sizeof(*r->encrypt_to));
+	for (size_t i = 0; i < count; i++) {
+		r->encrypt_to[i] = mem_strdup(encrypt_to[i]);
+		if (age_recipients_add(r->recipients, encrypt_to[i], err) < 0)
+			return err_context(err, "repository \"%s\"", r->name);
+	}
+	return 0;
+}
+
+/* An encrypted repository never gets a plain set, nor a plain one an encrypted set beside those that anybody can read. */
+int repository_check_writable(const struct repository *r, struct error *err)
+{
+	if (r->is_encrypted && !r->recipients) {
+		err_set(err, ERR_CONFIG, "repository \"%s\" is encrypted, and no recipients are configured for it", r->name);
+		return err_hint(err, "List them under \"encrypt_to\" of the repository.");
+	}
+	if (!r->is_encrypted && r->recipients) {
+		err_set(err, ERR_CONFIG, "repository \"%s\" was made without encryption, and \"encrypt_to\" is configured for it",
+			r->name);
+		return err_hint(err, "Give encrypted sets a repository of their own: another directory or prefix.");
+	}
+	return 0;
+}
+
+static struct driver *view(struct repository *r)
+{
+	static const char *const sealed[] = {"/" SET_ARCHIVE, "/" SET_MANIFEST, NULL};
+	const struct vault_options o = {.recipients = r->recipients, .identities = r->identities, .sealed_suffixes = sealed};
+	struct driver *vault;
+
+	if (!r->is_encrypted)
+		return r->place;
+	vault = vault_new(r->place, &o);
+	vault->cancel = r->place->cancel;
+	return vault;
+}
+
+int repository_open_with(const struct repository_options *o, struct repository **ret, struct error *err)
+{
+	struct repository *r cleanup(repository_closep) = mem_zalloc(sizeof(*r));
+
+	r->name = mem_strdup(o->name ? o->name : o->url);
+	r->identities = age_identities_new();
+	r->load_identities = o->load_identities;
+	r->identities_ctx = o->identities_ctx;
+	r->spool_dir = o->spool_dir ? mem_strdup(o->spool_dir) : NULL;
+	if (read_recipients(r, o->encrypt_to, err) < 0 || place_open(o, &r->place, &r->url, err) < 0)
 		return -1;
-	if (driver_local_open(dir, is_created, &driver, err) < 0)
-		return err_context(err, "could not open repository \"%s\"", name ? name : url);
-	r = mem_zalloc(sizeof(*r));
-	r->driver = driver;
-	r->url = url_of_directory(dir);
-	r->name = mem_strdup(name ? name : url);
-	if (load_or_create(r, is_created, err) < 0)
+	if (o->read_back >= 0)
+		r->read_back = (enum verify_level)o->read_back;
+	else
+		r->read_back = r->place->features & DRIVER_REMOTE ? VERIFY_QUICK : VERIFY_CHECKSUMS;
+	if (load_or_create(r, o->is_created, err) < 0 || (o->is_created && repository_check_writable(r, err) < 0))
 		return -1;
+	r->driver = view(r);
 	*ret = take_ptr(r);
 	return 0;
+}
+
+int repository_open(const char *name, const char *url, bool is_created, struct repository **ret, struct error *err)
+{
+	const struct repository_options o = {.name = name, .url = url, .is_created = is_created, .read_back = -1};
+
+	return repository_open_with(&o, ret, err);
+}
+
+void repository_set_cancel(struct repository *r, struct cancel *cancel)
+{
+	driver_set_cancel(r->place, cancel);
+	r->driver->cancel = cancel;
+}
+
+int repository_unlock(struct repository *r, struct error *err)
+{
+	if (!r->is_encrypted || r->is_unlocked)
+		return 1;
+	if (!r->load_identities)
+		return 0;
+	if (r->load_identities(r->identities_ctx, r->identities, err) < 0)
+		return err_context(err, "repository \"%s\"", r->name);
+	r->is_unlocked = true;
+	return 1;
 }
 
 void repository_close(struct repository *r)
 {
 	if (!r)
 		return;
-	if (r->driver)
+	if (r->driver && r->driver != r->place)
 		r->driver->ops->close(r->driver);
+	if (r->place)
+		r->place->ops->close(r->place);
+	age_recipients_free(r->recipients);
+	age_identities_free(r->identities);
+	for (char **text = r->encrypt_to; text && *text; text++)
+		free(*text);
+	free(r->encrypt_to);
+	free(r->spool_dir);
 	free(r->name);
 	free(r->url);
 	free(r->id);

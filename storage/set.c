@@ -7,32 +7,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "storage/age/vault.h"
+#include "storage/facts.h"
 #include "storage/manifest_fields.h"
+#include "storage/object.h"
 
 #define NAMED_MAX 10 /* sets an error message lists */
 
 /* --- committing and loading ------------------------------------------------------------------------------------------------ */
-
-/* 1 read into ${out}, 0 missing, -1. */
-static int read_object(struct repository *r, const char *key, struct buf *out, struct error *err)
-{
-	const struct driver_ops *ops = r->driver->ops;
-	struct driver_object o;
-	int rc = ops->stat(r->driver, key, &o, err);
-
-	if (rc <= 0)
-		return rc;
-	if (o.size_bytes > MANIFEST_MAX_BYTES)
-		return err_set(err, ERR_CORRUPT, "\"%s\" is larger than any manifest can be", key);
-	if (buf_reserve(out, (size_t)o.size_bytes, err) < 0)
-		return -1;
-	rc = ops->read_range(r->driver, key, 0, out->data + out->len, (size_t)o.size_bytes, err);
-	if (rc == 1) {
-		out->len += (size_t)o.size_bytes;
-		out->data[out->len] = '\0';
-	}
-	return rc;
-}
 
 static int put_exclusive(struct repository *r, const char *key, const char *tag, const char *text, size_t n, struct error *err)
 {
@@ -52,7 +34,7 @@ int backup_set_commit(
 	if (put_exclusive(r, key, backup_id, text, n, &failure) == 0)
 		return 0;
 	if (failure.class == ERR_CONFLICT) {
-		rc = read_object(r, key, &there, err);
+		rc = object_read(r->driver, key, &there, err);
 		if (rc < 0)
 			return -1;
 		if (rc == 1 && there.len == n && memcmp(buf_str(&there), text, n) == 0)
@@ -71,8 +53,10 @@ int backup_set_load(struct repository *r, const char *stack, const char *backup_
 	char *what cleanup(mem_freep) = mem_printf("manifest of backup set \"%s\"", backup_id);
 	struct buf text cleanup(buf_release) = {0};
 	struct manifest m cleanup(manifest_release) = {0};
-	int rc = read_object(r, key, &text, err);
+	int rc = repository_unlock(r, err);
 
+	if (rc >= 0)
+		rc = object_read(r->driver, key, &text, err);
 	if (rc < 0)
 		return err_context(err, "could not read the %s", what);
 	if (rc == 0)
@@ -83,7 +67,7 @@ int backup_set_load(struct repository *r, const char *stack, const char *backup_
 		err_set(err, ERR_CORRUPT, "%s: it is that of another set", what);
 		return err_detail(err, "It is of backup set \"%s\" of stack \"%s\".", m.backup_id, m.stack);
 	}
-	if (!m.has_archive || strcmp(m.archive_name, "backup.tar.zst") != 0)
+	if (!m.has_archive || strcmp(m.archive_name, SET_ARCHIVE) != 0)
 		return err_set(err, ERR_CORRUPT, "%s: it does not name the archive of the set", what);
 	*ret = m;
 	memset(&m, 0, sizeof(m));
@@ -94,8 +78,8 @@ int backup_set_load(struct repository *r, const char *stack, const char *backup_
 
 struct found {
 	char *stack, *id;
-	uint64_t archive_bytes;
-	bool has_manifest, has_archive;
+	uint64_t archive_bytes; /* as stored */
+	bool has_manifest, has_archive, has_facts, is_pinned;
 };
 
 struct finding {
@@ -135,6 +119,14 @@ static struct found parse_key(const char *key, const char **ret_file)
 	return (struct found){0};
 }
 
+/* ${name}, encrypted or not. */
+static bool is_object(const char *file, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(file, name, n) == 0 && (!file[n] || strcmp(file + n, VAULT_SUFFIX) == 0);
+}
+
 /* An object of a set becomes an entry; the entries of one set are joined when all are there. */
 static int find_object(void *ctx, const struct driver_object *o, struct error *err)
 {
@@ -145,8 +137,10 @@ static int find_object(void *ctx, const struct driver_object *o, struct error *e
 	(void)err;
 	if (!f.stack)
 		return 0;
-	f.has_manifest = strcmp(file, "manifest.json") == 0;
-	f.has_archive = strcmp(file, "backup.tar.zst") == 0;
+	f.has_manifest = is_object(file, SET_MANIFEST);
+	f.has_archive = is_object(file, SET_ARCHIVE);
+	f.has_facts = strcmp(file, SET_FACTS) == 0;
+	f.is_pinned = strcmp(file, SET_PINNED) == 0;
 	f.archive_bytes = f.has_archive ? o->size_bytes : 0;
 	all->list = mem_grow(all->list, &all->cap, all->count + 1, sizeof(*all->list));
 	all->list[all->count++] = f;
@@ -168,7 +162,7 @@ static int find_sets(struct repository *r, const char *stack, struct finding *re
 	char *prefix cleanup(mem_freep) = stack ? mem_printf("%s/backups/", stack) : mem_strdup("");
 	size_t kept = 0;
 
-	if (r->driver->ops->list(r->driver, prefix, find_object, &all, err) < 0)
+	if (r->place->ops->list(r->place, prefix, find_object, &all, err) < 0)
 		return err_context(err, "could not list repository \"%s\"", r->name);
 	if (all.count)
 		qsort(all.list, all.count, sizeof(*all.list), by_id);
@@ -179,6 +173,8 @@ static int find_sets(struct repository *r, const char *stack, struct finding *re
 		if (last && by_id(last, &f) == 0) {
 			last->has_manifest |= f.has_manifest;
 			last->has_archive |= f.has_archive;
+			last->has_facts |= f.has_facts;
+			last->is_pinned |= f.is_pinned;
 			last->archive_bytes += f.archive_bytes;
 			free(f.stack);
 			free(f.id);
@@ -269,34 +265,80 @@ static void describe(struct backup_set_info *info, const struct manifest *m)
 	info->database = m->inventory.database ? mem_strdup(m->inventory.database) : NULL;
 }
 
-static char *problem_of(const struct found *f, const struct manifest *m)
+static void describe_facts(struct backup_set_info *info, struct set_facts *f)
 {
+	info->started_at_ms = f->started_at_ms;
+	info->ended_at_ms = f->ended_at_ms;
+	info->archive_bytes = f->archive_bytes;
+	info->tables = f->tables;
+	info->rows = f->rows;
+	info->content_bytes = f->content_bytes;
+	info->server_version = take_ptr(f->server_version);
+	info->database = take_ptr(f->database);
+}
+
+static char *wrong_size(uint64_t is, uint64_t want)
+{
+	return is == want ? NULL : mem_printf("archive has %" PRIu64 " bytes instead of %" PRIu64, is, want);
+}
+
+/* The header of an encrypted archive grows with its recipients: only verify knows how long it is. */
+static char *problem_of_facts(const struct found *f, const struct set_facts *facts)
+{
+	uint64_t body = facts->archive.body_bytes;
+
 	if (!f->has_archive)
 		return mem_strdup("archive is missing");
-	if (f->archive_bytes != m->archive_bytes)
-		return mem_printf("archive has %" PRIu64 " bytes instead of %" PRIu64, f->archive_bytes, m->archive_bytes);
+	if (!facts->is_encrypted)
+		return wrong_size(f->archive_bytes, body);
+	if (f->archive_bytes <= body || f->archive_bytes > body + AGE_HEADER_MAX_BYTES)
+		return mem_printf("archive has %" PRIu64 " bytes where its body has %" PRIu64, f->archive_bytes, body);
 	return NULL;
 }
 
-/* A damaged set is listed with its problem; only what has nothing to do with the set is an error. */
-static int inspect(struct repository *r, const struct found *f, struct backup_set_info *info, struct error *err)
+/* 1, or 0 and the set's problem in ${problem}. */
+static int inspect_facts(struct repository *r, const struct found *f, struct backup_set_info *info, struct error *problem)
+{
+	struct set_facts facts cleanup(set_facts_release) = {0};
+
+	if (!f->has_facts)
+		return err_set(problem, ERR_CORRUPT, "\"%s\" is missing", SET_FACTS), 0;
+	if (set_facts_load(r, f->stack, f->id, &facts, problem) <= 0)
+		return 0;
+	describe_facts(info, &facts);
+	info->problem = problem_of_facts(f, &facts);
+	return 1;
+}
+
+static int inspect_manifest(struct repository *r, const struct found *f, struct backup_set_info *info, struct error *problem)
 {
 	struct manifest m cleanup(manifest_release) = {0};
-	struct error problem cleanup(err_clear) = ERROR_INIT;
-	int rc = backup_set_load(r, f->stack, f->id, &m, &problem);
 
-	if (rc == 0)
+	if (backup_set_load(r, f->stack, f->id, &m, problem) <= 0)
 		return 0;
-	if (rc < 0 && problem.class == ERR_CANCELLED)
-		return err_move(err, &problem);
+	describe(info, &m);
+	info->problem = f->has_archive ? wrong_size(f->archive_bytes, m.archive_bytes) : mem_strdup("archive is missing");
+	return 1;
+}
+
+/* A damaged set is listed with its problem; only what has nothing to do with the set is an error.  1, 0 the set is gone, -1. */
+static int inspect(struct repository *r, const struct found *f, struct backup_set_info *info, struct error *err)
+{
+	struct error problem cleanup(err_clear) = ERROR_INIT;
+	bool is_brief = r->is_encrypted || (f->has_facts && (r->place->features & DRIVER_REMOTE));
+
+	if ((is_brief ? inspect_facts : inspect_manifest)(r, f, info, &problem) == 0) {
+		if (problem.class == ERR_NONE)
+			return 0;
+		if (problem.class != ERR_CORRUPT && problem.class != ERR_CONFIG)
+			return err_move(err, &problem);
+		info->is_of_later_version = problem.class == ERR_CONFIG;
+		info->problem = take_ptr(problem.message);
+	}
 	info->stack = mem_strdup(f->stack);
 	info->backup_id = mem_strdup(f->id);
-	if (rc < 0) {
-		info->problem = take_ptr(problem.message);
-		return 1;
-	}
-	describe(info, &m);
-	info->problem = problem_of(f, &m);
+	info->is_encrypted = r->is_encrypted;
+	info->is_pinned = f->is_pinned;
 	return 1;
 }
 

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include "base/event.h"
 #include "base/yaml.h"
+#include "storage/repository.h"
 
 struct config_repository {
 	const char *name;
@@ -56,6 +57,16 @@ const char *config_nearest_stack(const struct config *c, const char *name);
  * file.  malloc'd.  Messages name the variable or file, never the value. */
 int config_value(const struct yaml_node *n, const char *what, char **ret, struct error *err) must_check;
 int config_repository_url(const struct config_repository *r, char **ret, struct error *err) must_check;
+/*
+ * Opens it with all that is configured: where it is, credentials, recipients.  Of ${o}, is_created, events and cancel are taken, and
+ * give_up_after_ms where it is less than what is configured.  Identities are read when something encrypted first is; the
+ * configuration must live as long as the repository.
+ */
+int config_repository_open(const struct config_repository *r, const struct repository_options *o, struct repository **ret,
+	struct error *err) must_check;
+/* The age identities of the repository: of a file, a variable, or what a command prints.  ERR_CONFIG where none is configured. */
+int config_repository_identities(
+	const struct config_repository *r, struct cancel *cancel, struct age_identities *into, struct error *err) must_check;
 /* url, or with is_admin admin_url where there is one. */
 int config_stack_database(const struct config_stack *s, bool is_admin, char **ret, struct error *err) must_check;
 /* The application's version as pinned by key "version".  1 and a malloc'd text, 0 when the stack pins none, -1. */
@@ -63,11 +74,9 @@ int config_stack_version(const struct config_stack *s, char **ret, struct error 
 
 /*
  * Keys that are understood but not acted on by this version.  What would make an operator believe in a protection they do not
- * have is refused (encryption, S3, files, more than one repository); the rest is named in one warning.  ${s} may be NULL.
- * is_chosen: the operator named the repository on the command line, so that the others of the stack are left out knowingly.
+ * have is refused; the rest is named in one warning.  ${s} may be NULL.
  */
-int config_check_backup(const struct config_stack *s, const struct config_repository *r, bool is_chosen,
-	struct event_sink *events, struct error *err) must_check;
+int config_check_backup(const struct config_stack *s, struct event_sink *events, struct error *err) must_check;
 void config_check_restore(const struct config_stack *s, struct event_sink *events);
 
 #endif

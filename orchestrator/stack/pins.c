@@ -91,37 +91,14 @@ static void warn_unused(const struct config_stack *s, const char *const *names, 
 			count == 1 ? "key" : "keys", buf_str(&b), s->name, count == 1 ? "is" : "are");
 }
 
-static int check_repository(const struct config_repository *r, struct error *err)
-{
-	const struct yaml_node *encrypt_to = yaml_get(r->node, "encrypt_to");
-
-	if (encrypt_to) {
-		yaml_error(encrypt_to, err, "repository \"%s\" asks for encryption, which this version of holdfast does not do",
-			r->name);
-		return err_hint(err,
-			"Backup sets would be readable by whoever reads the repository: "
-			"use one without \"encrypt_to\" if that is acceptable.");
-	}
-	return 0;
-}
-
-int config_check_backup(const struct config_stack *s, const struct config_repository *r, bool is_chosen,
-	struct event_sink *events, struct error *err)
+int config_check_backup(const struct config_stack *s, struct event_sink *events, struct error *err)
 {
 	static const char *const unused[] = {"retention", "objectives", NULL};
 	const struct yaml_node *files = s ? yaml_get(s->node, "files") : NULL;
 
-	if (r && check_repository(r, err) < 0)
-		return -1;
 	if (files) {
 		yaml_error(files, err, "stack \"%s\" has files, which this version of holdfast does not back up", s->name);
 		return err_hint(err, "Take \"files\" out of the stack once something else backs them up.");
-	}
-	if (s && s->repositories_count > 1 && !is_chosen) {
-		yaml_error(yaml_get(s->node, "repositories"), err,
-			"stack \"%s\" has %zu repositories, and this version of holdfast writes one at a time", s->name,
-			s->repositories_count);
-		return err_hint(err, "Run the backup once for each with --repository.");
 	}
 	warn_unused(s, unused, events);
 	return 0;

@@ -2,12 +2,37 @@
 
 #include "base/mem.h"
 
+static const struct schema_key object_lock_keys[] = {
+	{"mode", SCHEMA_STRING, .is_required = true, .about = "GOVERNANCE or COMPLIANCE"},
+	{"for", SCHEMA_DURATION, .is_required = true, .about = "how long each object is held from its upload on"},
+	{0},
+};
+
 static const struct schema_key repository_keys[] = {
 	{"url", SCHEMA_VALUE, .is_required = true, .about = "where it is: file:///directory; s3://bucket/prefix"},
-	{"endpoint", SCHEMA_STRING, .about = "of an S3 service other than AWS"},
+	{"driver", SCHEMA_STRING, .about = "of s3://…: s3 (default), or libs3 for signature version 2"},
+	{"endpoint", SCHEMA_STRING, .about = "of an S3 service other than AWS: https://host[:port]"},
 	{"region", SCHEMA_STRING, .about = "of the S3 bucket"},
 	{"access_key_id", SCHEMA_VALUE, .about = "for S3"},
 	{"secret_access_key", SCHEMA_VALUE, .about = "for S3"},
+	{"session_token", SCHEMA_VALUE, .about = "for S3, of a temporary key"},
+	{"credentials", SCHEMA_STRING, .about = "where the key comes from: auto, environment, profile, instance, web-identity"},
+	{"profile", SCHEMA_STRING, .about = "of ~/.aws/credentials"},
+	{"metadata_endpoint", SCHEMA_STRING, .about = "of credentials: instance"},
+	{"sts_endpoint", SCHEMA_STRING, .about = "of credentials: web-identity"},
+	{"addressing", SCHEMA_STRING, .about = "auto, path or virtual"},
+	{"checksums", SCHEMA_STRING, .about = "x-amz-checksum headers: auto, on, off"},
+	{"ca_file", SCHEMA_STRING, .about = "certificates to trust instead of the system's"},
+	{"proxy", SCHEMA_STRING, .about = "HTTP proxy; default: https_proxy, no_proxy"},
+	{"storage_class", SCHEMA_STRING, .about = "of what is uploaded: STANDARD_IA, …"},
+	{"server_side_encryption", SCHEMA_STRING, .about = "AES256 or aws:kms"},
+	{"kms_key_id", SCHEMA_STRING, .about = "of aws:kms"},
+	{"object_lock", SCHEMA_MAP, .keys = object_lock_keys, .about = "retention that the bucket enforces"},
+	{"connect_timeout", SCHEMA_DURATION, .about = "of a connection to the service"},
+	{"stall_timeout", SCHEMA_DURATION, .about = "a transfer without a byte for so long has failed"},
+	{"give_up_after", SCHEMA_DURATION, .about = "how long one request is tried again"},
+	{"spool", SCHEMA_STRING, .about = "directory where an archive waits, as it is stored, until it is uploaded"},
+	{"read_back", SCHEMA_STRING, .about = "what a backup reads back: quick, checksums, content"},
 	{"encrypt_to", SCHEMA_STRINGS, .about = "age recipients: sets are encrypted to all of them"},
 	{"identity", SCHEMA_SECRET, .about = "age identity, needed only where encrypted sets are read back"},
 	{0},
@@ -167,7 +192,7 @@ static int check_value(const struct yaml_node *n, const struct schema_key *key, 
 
 int schema_check(const struct yaml_node *map, const struct schema_key *keys, const char *what, struct error *err)
 {
-	const char *known[32];
+	const char *known[64];
 	size_t count = 0;
 
 	for (; keys[count].name; count++)

@@ -1,64 +1,104 @@
-#include "orchestrator/steps/common.h"
+#include "orchestrator/steps/targets.h"
 
 #include <string.h>
 
-static const struct param_spec params[] = {SET_PARAMS, {0}};
+static const struct param_spec params[] = {SETS_PARAMS, {0}};
 
 static const struct output_spec outputs[] = {
 	{"backup_id", "id of the backup set, which exists from now on"},
+	{"repositories", "what became of each repository"},
+	{"degraded", "which repositories failed, and why"},
 	{0},
 };
 
-static int run(struct step_context *ctx, struct error *err)
-{
-	cleanup(repository_closep) struct repository *r = NULL;
-	cleanup(buf_release) struct buf text = {0};
-	cleanup(manifest_release) struct manifest m = {0};
-	int found = run_manifest_load(ctx, &text, &m, err);
+struct committing {
+	struct step_context *ctx;
+	struct backup_targets targets;
+	struct buf text;
+	struct manifest m;
+};
 
-	if (found < 0)
+/* What the set's facts say of the archive is what this run wrote: they hold its checksum.  So a manifest beside the same facts is
+ * this run's, also where it cannot be read. */
+static int commit_one(struct committing *c, const struct spread_target *t, struct error *err)
+{
+	struct repository *r = t->repository;
+	struct set_facts facts cleanup(set_facts_release) = {0};
+	cleanup(mem_freep) char *key = repository_stored_key(r, c->m.stack, c->m.backup_id, SET_MANIFEST);
+	struct driver_object o;
+	int found;
+
+	set_facts_of(r, &c->m, &t->archive, &facts);
+	if (set_facts_store(r, &facts, err) < 0)
 		return -1;
-	if (found == 0)
-		return err_set(err, ERR_CORRUPT, "run \"%s\" has no manifest to commit", ctx->run_id),
-		       err_hint(err, "The plan needs a backup.dump step before this one.");
-	if (step_open_repository(ctx, false, &r, err) < 0)
+	found = r->place->ops->stat(r->place, key, &o, err);
+	if (found != 0)
+		return found < 0 ? -1 : 0;
+	return backup_set_commit(r, c->m.stack, c->m.backup_id, c->text.data, c->text.len, err);
+}
+
+static bool is_to_commit(const struct backup_targets *t, size_t i)
+{
+	return t->list[i].state == SPREAD_DONE && t->is_verified[i] && !t->is_committed[i];
+}
+
+static int commit_all(struct committing *c, struct error *err)
+{
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+	struct backup_targets *t = &c->targets;
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (!is_to_commit(t, i))
+			continue;
+		if (commit_one(c, &t->list[i], &failure) == 0) {
+			t->is_committed[i] = true;
+			continue;
+		}
+		err_context(&failure, "repository \"%s\"", t->list[i].repository->name);
+		if (t->count == 1 || failure.class == ERR_CANCELLED)
+			return err_move(err, &failure);
+		target_failed(c->ctx, t, i, &failure);
+	}
+	if (targets_save(c->ctx, t, err) < 0)
 		return -1;
-	if (backup_set_commit(r, m.stack, m.backup_id, text.data, text.len, err) < 0)
-		return err_context(err, "could not commit backup set \"%s\"", m.backup_id);
-	step_output_str(ctx, "backup_id", m.backup_id);
+	for (size_t i = 0; i < t->count; i++)
+		if (t->is_committed[i])
+			return 0;
+	if (targets_want_one(t, err) < 0)
+		return -1;
+	err_set(err, ERR_CORRUPT, "run \"%s\" has no archive that was read back", c->ctx->run_id);
+	return err_hint(err, "The plan needs a backup.verify step before this one.");
+}
+
+static int commit_run(struct committing *c, struct error *err)
+{
+	if (targets_want(c->ctx, &c->targets, err) < 0 || run_manifest_load(c->ctx, &c->text, &c->m, err) < 0 ||
+		commit_all(c, err) < 0)
+		return -1;
+	step_output_str(c->ctx, "backup_id", c->m.backup_id);
+	targets_output(c->ctx, &c->targets);
 	return 0;
 }
 
-/* The set is there, with the very manifest of this run. */
-static int probe(struct step_context *ctx, struct error *err)
+static int run(struct step_context *ctx, struct error *err)
 {
-	cleanup(repository_closep) struct repository *r = NULL;
-	cleanup(buf_release) struct buf text = {0};
-	cleanup(manifest_release) struct manifest m = {0}, stored = {0};
-	int found = run_manifest_load(ctx, &text, &m, err);
+	struct committing c = {.ctx = ctx};
+	int rc = commit_run(&c, err);
 
-	if (found <= 0)
-		return found;
-	if (step_open_repository(ctx, false, &r, err) < 0)
-		return -1;
-	found = backup_set_load(r, m.stack, m.backup_id, &stored, err);
-	if (found <= 0)
-		return found;
-	if (memcmp(stored.archive_sha256, m.archive_sha256, sizeof(m.archive_sha256)) != 0)
-		return err_set(
-			err, ERR_CONFLICT, "backup set \"%s\" in repository \"%s\" is not this run's", m.backup_id, r->name);
-	step_output_str(ctx, "backup_id", m.backup_id);
-	return 1;
+	targets_release(&c.targets);
+	buf_release(&c.text);
+	manifest_release(&c.m);
+	return rc;
 }
 
+/* A repeated commit finds what is there: no probe of its own is needed. */
 const struct step_kind step_backup_commit = {
 	.name = "backup.commit",
 	.about = "write the manifest beside the archive: from here on the set exists",
 	.doc = "Creates manifest.json exclusively and durably.  The same manifest there already is success, so the step may be "
-	       "repeated.  There is no undo: a set that exists is removed by retention only.",
+	       "repeated.  In every repository whose archive was verified; the facts of the set (set.json) go before it.  There is no undo: a set that exists is removed by retention only.",
 	.params = params,
 	.outputs = outputs,
 	.is_point_of_no_return = true,
-	.probe = probe,
 	.run = run,
 };

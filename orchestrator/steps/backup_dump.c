@@ -6,7 +6,7 @@
  * or an archive without a manifest, under that id: both are removed before the next attempt, which reads the database under a
  * new snapshot.  So pieces of two snapshots never meet in one set.
  */
-#include "orchestrator/steps/common.h"
+#include "orchestrator/steps/targets.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -19,7 +19,7 @@
 #include "base/version.h"
 
 static const struct param_spec params[] = {
-	SET_PARAMS,
+	SETS_PARAMS,
 	DUMP_PARAMS,
 	{"compress", PARAM_INT, .default_text = "1", .about = "zstd level"},
 	{"piece_size", PARAM_SIZE, .about = "how much of a large table one connection copies at a time"},
@@ -34,12 +34,15 @@ static const struct output_spec outputs[] = {
 	{"content_bytes", "bytes of COPY text"},
 	{"archive_bytes", "bytes of the archive"},
 	{"left_out", "objects whose rows are not in the set"},
+	{"repositories", "what became of each repository so far"},
+	{"degraded", "which repositories failed, and why"},
 	{0},
 };
 
 /* One per dump; streams share it. */
 struct joint {
 	struct archive_writer *writer;
+	struct spread *spread;
 	struct inventory *inventory;
 	pthread_mutex_t mutex; /* guards inventory->members and names */
 	struct arena names;
@@ -203,39 +206,99 @@ static void fill_outputs(struct step_context *ctx, const struct manifest *m)
 	step_output_int(ctx, "left_out", (int64_t)m->inventory.left_out_count);
 }
 
-/* The id under which this run writes: journaled before its first use. */
-static int claim_id(struct step_context *ctx, char **ret, struct error *err)
+/* --- what is journaled ------------------------------------------------------------------------------------------------------ */
+
+/* The id under which this run writes, and the uploads that it began: journaled before their first use. */
+struct claim {
+	struct step_context *ctx;
+	pthread_mutex_t mutex;
+	json_t *note; /* {"backup_id": …, "uploads": {repository: id}} */
+};
+
+static void claim_release(struct claim *c)
+{
+	json_decref(c->note);
+	pthread_mutex_destroy(&c->mutex);
+}
+
+static const char *claim_id(const struct claim *c)
+{
+	return json_string_value(json_object_get(c->note, "backup_id"));
+}
+
+static int claim_open(struct step_context *ctx, struct claim *ret, struct error *err)
 {
 	const char *noted = json_string_value(json_object_get(ctx->checkpoint, "backup_id"));
 	char id[BACKUP_ID_BYTES];
-	json_t *note;
-	int rc;
 
-	if (noted) {
-		*ret = mem_strdup(noted);
-		return 0;
-	}
-	if (backup_id_make(clock_utc_ms(), id, err) < 0)
+	*ret = (struct claim){.ctx = ctx, .mutex = PTHREAD_MUTEX_INITIALIZER};
+	if (!noted && backup_id_make(clock_utc_ms(), id, err) < 0)
 		return -1;
-	note = json_pack("{s:s}", "backup_id", id);
-	rc = step_checkpoint(ctx, note, err);
-	json_decref(note);
-	if (rc < 0)
-		return -1;
-	*ret = mem_strdup(id);
-	return 0;
+	ret->note = json_pack("{s:s, s:{}}", "backup_id", noted ? noted : id, "uploads");
+	return step_checkpoint(ctx, ret->note, err);
 }
 
-/* Removes an archive that has no manifest; one that has is a backup set and never touched. */
-static int remove_orphan(struct repository *r, const char *stack, const char *id, struct error *err)
+static int note_upload(void *ctx, struct spread_target *t, struct error *err)
 {
-	cleanup(mem_freep) char *archive = repository_archive_key(stack, id), *manifest = repository_manifest_key(stack, id);
+	struct claim *c = ctx;
+	int rc;
+
+	pthread_mutex_lock(&c->mutex);
+	json_object_set_new(json_object_get(c->note, "uploads"), t->repository->name, json_string(t->upload.id));
+	rc = step_checkpoint(c->ctx, c->note, err);
+	pthread_mutex_unlock(&c->mutex);
+	return rc;
+}
+
+/* --- what an earlier attempt left ------------------------------------------------------------------------------------------- */
+
+static int discard_upload(struct step_context *ctx, struct repository *r, const char *key, struct error *err)
+{
+	const json_t *uploads = json_object_get(ctx->checkpoint, "uploads");
+	const struct upload_options o = {.driver = r->place, .target = {.key = key, .tag = ctx->run_id, .is_exclusive = true}};
+	struct upload_state state = {.id = (char *)(uintptr_t)json_string_value(json_object_get(uploads, r->name))};
+
+	return state.id ? upload_discard(&o, &state, err) : 0;
+}
+
+static int remove_spool(const struct repository *r, const char *key, struct error *err)
+{
+	struct driver *spool = NULL;
+	unsigned count;
+	int rc;
+
+	if (!r->spool_dir || driver_local_open(r->spool_dir, true, &spool, err) < 0)
+		return r->spool_dir ? -1 : 0;
+	rc = spool->ops->remove(spool, key, err) < 0 ? -1 : spool->ops->sweep(spool, key, 0, &count, err);
+	spool->ops->close(spool);
+	return rc;
+}
+
+char *backup_spool_key(const char *stack, const char *id, const struct repository *r)
+{
+	return mem_printf("%s-%s-%s", stack, id, r->id);
+}
+
+/* Removes an archive that has no manifest, and all that belongs to it; one that has is a backup set and never touched. */
+static int remove_orphan(struct step_context *ctx, struct repository *r, const char *stack, const char *id, struct error *err)
+{
+	cleanup(mem_freep) char *archive = repository_stored_key(r, stack, id, SET_ARCHIVE),
+				*manifest = repository_stored_key(r, stack, id, SET_MANIFEST),
+				*facts = repository_stored_key(r, stack, id, SET_FACTS), *spool = backup_spool_key(stack, id, r),
+				*prefix = mem_printf("%s/backups/%s/", stack, id);
 	struct driver_object o;
-	int found = r->driver->ops->stat(r->driver, manifest, &o, err);
+	unsigned count;
+	int found = r->place->ops->stat(r->place, manifest, &o, err);
 
 	if (found != 0)
 		return found < 0 ? -1 : 0;
-	return r->driver->ops->remove(r->driver, archive, err) < 0 ? -1 : 0;
+	if (discard_upload(ctx, r, archive, err) < 0 || remove_spool(r, spool, err) < 0)
+		return -1;
+	/* A place that does not let us list uploads is swept by prune. */
+	if (r->place->ops->sweep(r->place, prefix, 0, &count, err) < 0 && err->class != ERR_DENIED)
+		return -1;
+	err_clear(err);
+	return r->place->ops->remove(r->place, facts, err) < 0 || r->place->ops->remove(r->place, archive, err) < 0 ? -1 : 0;
 }
 
 static char *host_name(void)
@@ -271,10 +334,16 @@ static int finish_archive(struct joint *j, struct dump *d, struct manifest *m, s
 	if (manifest_write(m, &text, err) < 0 || add_member(j, "manifest.json", text.data, text.len, err) < 0)
 		return -1;
 	w = take_ptr(j->writer);
-	if (archive_writer_commit(w, &m->archive_bytes, m->archive_sha256, err) < 0)
+	if (archive_writer_commit(w, &m->archive_bytes, m->archive_sha256, err) < 0 ||
+		spread_commit(take_ptr(j->spread), err) < 0)
 		return -1;
 	m->has_archive = true;
 	return 0;
+}
+
+static int write_spread(void *ctx, const void *p, size_t n, struct error *err)
+{
+	return spread_write(ctx, p, n, err);
 }
 
 static int write_archive(struct step_context *ctx, struct dump *d, struct joint *j, struct manifest *m, struct error *err)
@@ -308,30 +377,57 @@ static void dump_closep(struct dump **d)
 	dump_close(*d);
 }
 
-static int dump_into(struct step_context *ctx, struct repository *r, struct manifest *m, struct error *err)
+/* The targets as they will be written: a spool for each remote one that is configured to have one. */
+static void plan_spools(struct backup_targets *t, const char *stack, const char *id)
 {
-	cleanup(arena_release) struct arena arena = {0};
-	cleanup(dump_closep) struct dump *d = NULL;
+	for (size_t i = 0; i < t->count; i++) {
+		struct repository *r = t->list[i].repository;
+
+		if (t->list[i].state != SPREAD_FAILED && r->spool_dir && (r->place->features & DRIVER_REMOTE))
+			t->list[i].spool_key = backup_spool_key(stack, id, r);
+	}
+}
+
+/* Targets that could not be opened stay out of the spread. */
+static int open_spread(struct step_context *ctx, struct backup_targets *t, struct claim *claim, const struct manifest *m,
+	uint64_t expected_bytes, struct spread **ret, struct error *err)
+{
+	const struct spread_options o = {
+		.targets = t->list,
+		.targets_count = t->count,
+		.stack = m->stack,
+		.backup_id = m->backup_id,
+		.tag = ctx->run_id,
+		.expected_bytes = expected_bytes,
+		.events = t->count > 1 ? ctx->events : NULL,
+		.on_begin = note_upload,
+		.ctx = claim,
+	};
+
+	plan_spools(t, m->stack, m->backup_id);
+	return spread_open(&o, ret, err);
+}
+
+static int write_targets(struct step_context *ctx, struct dump *d, struct backup_targets *t, struct claim *claim,
+	struct manifest *m, struct error *err)
+{
 	cleanup(mem_freep) char *key = repository_archive_key(m->stack, m->backup_id);
 	struct joint j = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-	struct dump_options o;
-	int rc;
+	int rc = open_spread(ctx, t, claim, m, dump_inventory(d)->database_bytes / 2, &j.spread, err);
 
-	step_dump_options(ctx, &arena, &o);
-	o.piece_bytes = (uint64_t)(step_json(ctx, "piece_size") ? step_int(ctx, "piece_size") : 0);
-	if (dump_open(&o, &d, err) < 0) {
-		manifest_release(m);
-		return -1;
-	}
-	rc = archive_writer_open(&(struct archive_writer_options){.driver = r->driver,
-					 .key = key,
-					 .tag = ctx->run_id,
-					 .level = (int)step_int(ctx, "compress"),
-					 .mtime_ms = m->started_at_ms},
-		&j.writer, err);
+	if (rc == 0)
+		rc = archive_writer_open(&(struct archive_writer_options){.write = write_spread,
+						 .ctx = j.spread,
+						 .key = key,
+						 .level = (int)step_int(ctx, "compress"),
+						 .mtime_ms = m->started_at_ms},
+			&j.writer, err);
 	if (rc == 0)
 		rc = write_archive(ctx, d, &j, m, err);
 	archive_writer_abort(j.writer);
+	spread_abort(j.spread);
+	if (rc == 0)
+		rc = targets_save(ctx, t, err);
 	if (rc == 0)
 		rc = save_manifest(ctx, m, err);
 	if (rc == 0)
@@ -341,78 +437,137 @@ static int dump_into(struct step_context *ctx, struct repository *r, struct mani
 	return rc;
 }
 
-static int run(struct step_context *ctx, struct error *err)
+static int dump_into(
+	struct step_context *ctx, struct backup_targets *t, struct claim *claim, struct manifest *m, struct error *err)
 {
-	cleanup(repository_closep) struct repository *r = NULL;
-	const char *stack = step_str(ctx, "stack"), *app_version = step_str(ctx, "app_version");
-	struct manifest m = {0};
+	cleanup(arena_release) struct arena arena = {0};
+	cleanup(dump_closep) struct dump *d = NULL;
+	struct dump_options o;
 
-	if (!stack_name_is_valid(stack))
-		return err_set(err, ERR_CONFIG, "stack name \"%s\" is not usable", stack),
-		       err_hint(err, "Use letters, digits, '_', '-' and '.', 64 at most, beginning with a letter or digit.");
-	if (step_open_repository(ctx, true, &r, err) < 0 || claim_id(ctx, &m.backup_id, err) < 0)
-		return -1;
-	if (remove_orphan(r, stack, m.backup_id, err) < 0) {
-		manifest_release(&m);
+	step_dump_options(ctx, &arena, &o);
+	o.piece_bytes = (uint64_t)(step_json(ctx, "piece_size") ? step_int(ctx, "piece_size") : 0);
+	if (dump_open(&o, &d, err) < 0) {
+		manifest_release(m);
 		return -1;
 	}
+	return write_targets(ctx, d, t, claim, m, err);
+}
+
+static int remove_orphans(
+	struct step_context *ctx, struct backup_targets *t, const char *stack, const char *id, struct error *err)
+{
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+
+	if (!json_object_get(ctx->checkpoint, "backup_id"))
+		return 0; /* nothing was ever written under it */
+	for (size_t i = 0; i < t->count; i++) {
+		if (t->list[i].state == SPREAD_FAILED || remove_orphan(ctx, t->list[i].repository, stack, id, &failure) == 0)
+			continue;
+		if (t->count == 1 || failure.class == ERR_CANCELLED)
+			return err_move(err, &failure);
+		target_failed(ctx, t, i, &failure);
+	}
+	return targets_remove(ctx, err);
+}
+
+static char *names_of(const struct backup_targets *t)
+{
+	struct buf b = {0};
+
+	for (size_t i = 0; i < t->count; i++)
+		buf_printf(&b, "%s\"%s\"", i ? ", " : "", t->list[i].repository ? t->list[i].repository->name : t->names[i]);
+	return buf_take(&b);
+}
+
+static int dump_run(struct step_context *ctx, struct backup_targets *t, struct claim *claim, struct error *err)
+{
+	const char *stack = step_str(ctx, "stack"), *app_version = step_str(ctx, "app_version");
+	cleanup(mem_freep) char *names = NULL;
+	struct manifest m = {0};
+
+	if (targets_create(ctx, t, err) < 0 || claim_open(ctx, claim, err) < 0 ||
+		remove_orphans(ctx, t, stack, claim_id(claim), err) < 0)
+		return -1;
+	m.backup_id = mem_strdup(claim_id(claim));
 	m.stack = mem_strdup(stack);
 	m.host = host_name();
 	m.tool_version = mem_strdup("holdfast " HOLDFAST_VERSION);
 	m.app_version = app_version ? mem_strdup(app_version) : NULL;
 	m.started_at_ms = clock_utc_ms();
-	m.archive_name = mem_strdup("backup.tar.zst");
-	if (dump_into(ctx, r, &m, err) < 0)
-		return err_context(err, "could not write the archive of stack \"%s\" into repository \"%s\"", stack, r->name);
-	return 0;
+	m.archive_name = mem_strdup(SET_ARCHIVE);
+	if (dump_into(ctx, t, claim, &m, err) == 0) {
+		targets_output(ctx, t);
+		return 0;
+	}
+	names = names_of(t);
+	return err_context(err, "could not write the archive of stack \"%s\" into %s %s", stack,
+		t->count == 1 ? "repository" : "repositories", names);
 }
 
-/* Done when the run's manifest is there (written after the archive was) and the archive it tells of still has its size. */
+static int run(struct step_context *ctx, struct error *err)
+{
+	cleanup(targets_release) struct backup_targets t = {0};
+	cleanup(claim_release) struct claim claim = {0};
+	const char *stack = step_str(ctx, "stack");
+
+	if (!stack_name_is_valid(stack))
+		return err_set(err, ERR_CONFIG, "stack name \"%s\" is not usable", stack),
+		       err_hint(err, "Use letters, digits, '_', '-' and '.', 64 at most, beginning with a letter or digit.");
+	return dump_run(ctx, &t, &claim, err);
+}
+
+/* Done when the run's manifest is there (written after the archives were) and every archive it tells of still has its size. */
 static int probe(struct step_context *ctx, struct error *err)
 {
-	cleanup(repository_closep) struct repository *r = NULL;
 	cleanup(buf_release) struct buf text = {0};
 	cleanup(manifest_release) struct manifest m = {0};
-	cleanup(mem_freep) char *key = NULL;
-	struct driver_object o;
+	cleanup(targets_release) struct backup_targets t = {0};
 	int found = run_manifest_load(ctx, &text, &m, err);
 
+	if (found > 0)
+		found = targets_load(ctx, &t, err);
+	for (size_t i = 0; found > 0 && i < t.count; i++) {
+		struct repository *r = t.list[i].repository;
+		cleanup(mem_freep) char *key = NULL;
+		struct driver_object o;
+
+		if (t.list[i].state != SPREAD_DONE)
+			continue;
+		key = repository_stored_key(r, m.stack, m.backup_id, SET_ARCHIVE);
+		found = r->place->ops->stat(r->place, key, &o, err);
+		if (found > 0 && o.size_bytes != t.list[i].archive.header_bytes + t.list[i].archive.body_bytes)
+			found = 0;
+	}
 	if (found <= 0)
 		return found;
-	if (step_open_repository(ctx, false, &r, err) < 0)
-		return -1;
-	key = repository_archive_key(m.stack, m.backup_id);
-	found = r->driver->ops->stat(r->driver, key, &o, err);
-	if (found <= 0)
-		return found;
-	if (o.size_bytes != m.archive_bytes)
-		return 0;
 	fill_outputs(ctx, &m);
+	targets_output(ctx, &t);
 	return 1;
+}
+
+static int undo_one(struct step_context *ctx, const char *name, const char *stack, const char *id, struct error *err)
+{
+	cleanup(repository_closep) struct repository *r = NULL;
+
+	if (step_open_named(ctx, name, 0, &r, err) == 0)
+		return remove_orphan(ctx, r, stack, id, err);
+	if (err->class != ERR_CONFIG)
+		return -1;
+	event_text(ctx->events, EVENT_WARNING, "nothing of backup set \"%s\" was removed: %s", id, err->message);
+	err_clear(err);
+	return 0;
 }
 
 static int undo(struct step_context *ctx, struct error *err)
 {
-	cleanup(repository_closep) struct repository *r = NULL;
 	const char *id = json_string_value(json_object_get(ctx->checkpoint, "backup_id"));
-	const char *stack = step_str(ctx, "stack");
-	cleanup(mem_freep) char *prefix = NULL;
+	const json_t *list = step_json(ctx, "repository");
 	cleanup(mem_freep) char *path = io_path_join(ctx->run_dir, RUN_MANIFEST);
-	unsigned count;
 
-	if (!id)
-		return 0;
-	if (step_open_repository(ctx, false, &r, err) < 0) {
-		if (err->class != ERR_CONFIG)
+	for (size_t i = 0; id && i < json_array_size(list); i++)
+		if (undo_one(ctx, json_string_value(json_array_get(list, i)), step_str(ctx, "stack"), id, err) < 0)
 			return -1;
-		event_text(ctx->events, EVENT_WARNING, "nothing of backup set \"%s\" was removed: %s", id, err->message);
-		err_clear(err);
-		return io_remove_file(path, err) < 0 ? -1 : 0;
-	}
-	prefix = mem_printf("%s/backups/%s/", stack, id);
-	if (r->driver->ops->sweep(r->driver, prefix, 0, &count, err) < 0 || remove_orphan(r, stack, id, err) < 0)
-		return -1;
-	return io_remove_file(path, err) < 0 ? -1 : 0;
+	return targets_remove(ctx, err) < 0 || io_remove_file(path, err) < 0 ? -1 : 0;
 }
 
 const struct step_kind step_backup_dump = {

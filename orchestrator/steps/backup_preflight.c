@@ -4,20 +4,41 @@
 
 static const struct param_spec params[] = {
 	DUMP_PARAMS,
-	{"repository", PARAM_STRING, .about = "name or URL of the repository that will be written; looked at when given"},
+	{"repository", PARAM_LIST, .about = "names or URLs of the repositories that will be written; looked at when given"},
 	{0},
 };
 
 /* What is not there yet will be made; anything else that keeps the repository from being used is told now. */
-static int check_repository(struct step_context *ctx, struct error *err)
+static int check_repository(struct step_context *ctx, const char *name, bool is_alone, struct error *err)
 {
 	cleanup(repository_closep) struct repository *r = NULL;
 
-	if (!step_str(ctx, "repository") || step_open_repository(ctx, false, &r, err) == 0)
-		return 0;
+	if (step_open_named(ctx, name, is_alone ? 0 : REPOSITORY_BRIEF, &r, err) == 0)
+		return repository_check_writable(r, err);
 	if (err->class != ERR_CONFIG || err->sys_errno != ENOENT)
 		return -1;
 	err_clear(err);
+	return 0;
+}
+
+/* Of several, one that can be written is enough to begin; what is wrong with the configuration is told in any case. */
+static int check_repositories(struct step_context *ctx, struct error *err)
+{
+	const json_t *list = step_json(ctx, "repository");
+	size_t count = json_array_size(list), usable = 0;
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+
+	for (size_t i = 0; i < count; i++) {
+		if (check_repository(ctx, json_string_value(json_array_get(list, i)), count == 1, &failure) == 0) {
+			usable++;
+			continue;
+		}
+		if (count == 1 || failure.class == ERR_CONFIG || failure.class == ERR_CANCELLED ||
+			(i + 1 == count && usable == 0))
+			return err_move(err, &failure);
+		event_text(ctx->events, EVENT_WARNING, "%s; the other repositories go on", failure.message);
+		err_clear(&failure);
+	}
 	return 0;
 }
 
@@ -27,7 +48,7 @@ static int run(struct step_context *ctx, struct error *err)
 	struct dump_options o;
 
 	step_dump_options(ctx, &arena, &o);
-	return check_repository(ctx, err) < 0 ? -1 : dump_preflight(&o, err);
+	return check_repositories(ctx, err) < 0 ? -1 : dump_preflight(&o, err);
 }
 
 const struct step_kind step_backup_preflight = {

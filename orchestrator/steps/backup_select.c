@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const struct param_spec params[] = {
-	SET_PARAMS,
+	SETS_PARAMS,
 	{"backup", PARAM_STRING, .default_text = "latest", .about = "id, the unique beginning of one, or latest"},
 	{"database", PARAM_CONNINFO, .is_required = true, .about = "the database in service"},
 	{"target_db", PARAM_STRING, .about = "the name to restore into; default: a new one beside the database in service"},
@@ -17,6 +17,7 @@ static const struct param_spec params[] = {
 
 static const struct output_spec outputs[] = {
 	{"backup_id", "id of the backup set"},
+	{"repository", "the repository that is read"},
 	{"new_db", "the database that is filled"},
 	{"is_new", "whether that name was made for this run"},
 	{"kept_name", "what the database in service is called after the swap"},
@@ -55,18 +56,77 @@ static char *run_tag(const char *run_id)
 	return tag;
 }
 
-static int run(struct step_context *ctx, struct error *err)
+struct selection {
+	char *id;         /* NULL: none yet */
+	const char *name; /* of the repository */
+	struct error first_failure;
+};
+
+static int ask_repository(struct step_context *ctx, const char *name, bool is_alone, struct selection *s, struct error *err)
 {
 	cleanup(repository_closep) struct repository *r = NULL;
+	cleanup(mem_freep) char *id = NULL;
+
+	if (step_open_named(ctx, name, is_alone ? 0 : REPOSITORY_BRIEF, &r, err) < 0 ||
+		backup_set_resolve(r, step_str(ctx, "stack"), step_str(ctx, "backup"), &id, err) < 0)
+		return -1;
+	if (s->id && strcmp(s->id, id) >= 0)
+		return 0;
+	free(s->id);
+	s->id = take_ptr(id);
+	s->name = name;
+	return 0;
+}
+
+/*
+ * The first repository that answers and has the set; for "latest" the newest set of all that answer, so that one that missed a night
+ * does not hide it.  One that is out of reach is passed over with a warning.
+ */
+static int ask_repositories(struct step_context *ctx, struct selection *s, struct error *err)
+{
+	const json_t *list = step_json(ctx, "repository");
+	size_t count = json_array_size(list);
+	bool is_latest = strcmp(step_str(ctx, "backup"), "latest") == 0;
+	cleanup(err_clear) struct error failure = ERROR_INIT;
+
+	for (size_t i = 0; i < count && (is_latest || !s->id); i++) {
+		if (ask_repository(ctx, json_string_value(json_array_get(list, i)), count == 1, s, &failure) == 0)
+			continue;
+		if (failure.class == ERR_CANCELLED)
+			return err_move(err, &failure);
+		if (count > 1)
+			event_text(ctx->events, EVENT_WARNING, "%s", failure.message);
+		if (s->first_failure.class == ERR_NONE)
+			err_move(&s->first_failure, &failure);
+	}
+	if (s->id)
+		return 0;
+	return s->first_failure.class != ERR_NONE ? err_move(err, &s->first_failure)
+						  : err_set(err, ERR_CONFIG, "no repository is named");
+}
+
+static int select_set(struct step_context *ctx, char **ret_id, struct error *err)
+{
+	struct selection s = {0};
+	int rc = ask_repositories(ctx, &s, err);
+
+	err_clear(&s.first_failure);
+	if (rc < 0)
+		return -1;
+	step_output_str(ctx, "repository", s.name);
+	*ret_id = s.id;
+	return 0;
+}
+
+static int run(struct step_context *ctx, struct error *err)
+{
 	cleanup(mem_freep) char *id = NULL, *database = NULL, *tag = run_tag(ctx->run_id);
 	cleanup(mem_freep) char *new_db = NULL, *kept = NULL, *schema = NULL;
 	const char *target = step_str(ctx, "target_db");
 
 	if (pg_conninfo_database(step_str(ctx, "database"), &database, err) < 0)
 		return -1;
-	if (step_open_repository(ctx, false, &r, err) < 0)
-		return -1;
-	if (backup_set_resolve(r, step_str(ctx, "stack"), step_str(ctx, "backup"), &id, err) < 0)
+	if (select_set(ctx, &id, err) < 0)
 		return -1;
 	if (target && strcmp(target, database) == 0)
 		return err_set(err, ERR_CONFIG, "cannot restore into database \"%s\": it is the one in service", target),
@@ -87,7 +147,8 @@ static int run(struct step_context *ctx, struct error *err)
 const struct step_kind step_backup_select = {
 	.name = "backup.select",
 	.about = "find the backup set and fix the names that the restore will use",
-	.doc = "Resolves \"latest\" or the beginning of an id to one set, and derives the new database's and the kept database's names "
+	.doc = "Resolves \"latest\" (the newest of all repositories that answer) or the beginning of an id to one set, picks the "
+	       "repository to read from, and derives the new database's and the kept database's names "
 	       "from the run.  Changes nothing.",
 	.params = params,
 	.outputs = outputs,

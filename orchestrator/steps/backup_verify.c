@@ -1,17 +1,19 @@
-#include "orchestrator/steps/common.h"
+#include "orchestrator/steps/targets.h"
 
 #include <string.h>
 
 static const struct param_spec params[] = {
-	SET_PARAMS,
-	{"level", PARAM_STRING, .default_text = "checksums", .about = "quick, checksums or content"},
+	SETS_PARAMS,
+	{"level", PARAM_STRING, .about = "quick, checksums or content; default: each repository's read_back"},
 	{"jobs", PARAM_INT, .default_text = "2", .about = "threads that read"},
 	{0},
 };
 
 static const struct output_spec outputs[] = {
-	{"level", "what was checked"},
-	{"stored_bytes", "bytes of the archive read back"},
+	{"level", "what was checked, by repository"},
+	{"stored_bytes", "bytes of the archives read back"},
+	{"repositories", "what became of each repository so far"},
+	{"degraded", "which repositories failed, and why"},
 	{0},
 };
 
@@ -42,16 +44,16 @@ const struct verify_digest step_verify_digest = {
 	.state_free = digest_free,
 };
 
+static const char *const level_names[] = {
+	[VERIFY_QUICK] = "quick",
+	[VERIFY_CHECKSUMS] = "checksums",
+	[VERIFY_CONTENT] = "content",
+};
+
 int verify_level_parse(const char *text, enum verify_level *ret, struct error *err)
 {
-	static const char *const names[] = {
-		[VERIFY_QUICK] = "quick",
-		[VERIFY_CHECKSUMS] = "checksums",
-		[VERIFY_CONTENT] = "content",
-	};
-
-	for (size_t i = 0; i < array_len(names); i++) {
-		if (strcmp(names[i], text) == 0) {
+	for (size_t i = 0; i < array_len(level_names); i++) {
+		if (strcmp(level_names[i], text) == 0) {
 			*ret = (enum verify_level)i;
 			return 0;
 		}
@@ -60,40 +62,122 @@ int verify_level_parse(const char *text, enum verify_level *ret, struct error *e
 	return err_hint(err, "Use quick, checksums or content.");
 }
 
+struct reading {
+	struct step_context *ctx;
+	struct backup_targets targets;
+	struct manifest m;
+	int level; /* enum verify_level, or -1: each repository's own */
+	uint64_t stored_bytes;
+};
+
+/* Without an identity what is stored is all that can be checked: against the checksum that was made while it was written. */
+static int verify_stored(
+	struct reading *v, const struct spread_target *t, enum verify_level level, struct verify_report *ret, struct error *err)
+{
+	struct set_facts facts cleanup(set_facts_release) = {0};
+
+	if (level == VERIFY_CONTENT) {
+		err_set(err, ERR_CONFIG, "repository \"%s\": the content of an encrypted set cannot be read without an identity",
+			t->repository->name);
+		return err_hint(
+			err, "Read back \"checksums\" where there is no identity; a host that has one can verify the content.");
+	}
+	set_facts_of(t->repository, &v->m, &t->archive, &facts);
+	return set_facts_verify(t->repository, &facts, level, v->ctx->cancel, v->ctx->progress, ret, err);
+}
+
+static int verify_target(struct reading *v, size_t i, struct error *err)
+{
+	const struct spread_target *t = &v->targets.list[i];
+	struct repository *r = t->repository;
+	enum verify_level level = v->level < 0 ? r->read_back : (enum verify_level)v->level;
+	struct verify_report report = {0};
+	int rc = repository_unlock(r, err);
+
+	if (rc < 0)
+		return -1;
+	/* The one reading of what is stored is enough unless the content is asked for. */
+	if (rc == 0 || (r->is_encrypted && level != VERIFY_CONTENT))
+		rc = verify_stored(v, t, level, &report, err);
+	else
+		rc = backup_set_verify(r, v->m.stack, &v->m, level, (int)step_int(v->ctx, "jobs"), &step_verify_digest,
+			v->ctx->cancel, v->ctx->progress, &report, err);
+	v->stored_bytes += report.stored_bytes;
+	return rc;
+}
+
+static uint64_t bytes_to_read(const struct reading *v)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < v->targets.count; i++) {
+		const struct spread_target *t = &v->targets.list[i];
+
+		if (t->state == SPREAD_DONE && (v->level < 0 ? (int)t->repository->read_back : v->level) != VERIFY_QUICK)
+			bytes += t->archive.body_bytes;
+	}
+	return bytes;
+}
+
+static int verify_all(struct reading *v, struct error *err)
+{
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+	json_t *levels = json_object();
+
+	json_object_set_new(v->ctx->outputs, "level", levels);
+	atomic_store(&v->ctx->progress->phase, "verify");
+	atomic_store(&v->ctx->progress->bytes_total, bytes_to_read(v));
+	for (size_t i = 0; i < v->targets.count; i++) {
+		const struct spread_target *t = &v->targets.list[i];
+
+		if (t->state != SPREAD_DONE)
+			continue;
+		if (verify_target(v, i, &failure) < 0) {
+			if (v->targets.count == 1 || failure.class == ERR_CANCELLED)
+				return err_move(err, &failure);
+			target_failed(v->ctx, &v->targets, i, &failure);
+			continue;
+		}
+		v->targets.is_verified[i] = true;
+		json_object_set_new(levels, v->targets.names[i],
+			json_string(level_names[v->level < 0 ? (int)t->repository->read_back : v->level]));
+	}
+	return targets_want_one(&v->targets, err);
+}
+
+static int verify_run(struct reading *v, struct error *err)
+{
+	cleanup(buf_release) struct buf text = {0};
+	const char *level = step_str(v->ctx, "level");
+	enum verify_level asked = VERIFY_CHECKSUMS;
+
+	if (level && verify_level_parse(level, &asked, err) < 0)
+		return -1;
+	v->level = level ? (int)asked : -1;
+	if (targets_want(v->ctx, &v->targets, err) < 0 || run_manifest_load(v->ctx, &text, &v->m, err) < 0 ||
+		verify_all(v, err) < 0)
+		return -1;
+	step_output_int(v->ctx, "stored_bytes", (int64_t)v->stored_bytes);
+	targets_output(v->ctx, &v->targets);
+	return targets_save(v->ctx, &v->targets, err);
+}
+
 static int run(struct step_context *ctx, struct error *err)
 {
-	cleanup(repository_closep) struct repository *r = NULL;
-	cleanup(buf_release) struct buf text = {0};
-	cleanup(manifest_release) struct manifest m = {0};
-	struct verify_report report = {0};
-	enum verify_level level = VERIFY_CHECKSUMS;
-	int found;
+	struct reading v = {.ctx = ctx};
+	int rc = verify_run(&v, err);
 
-	if (verify_level_parse(step_str(ctx, "level"), &level, err) < 0)
-		return -1;
-	found = run_manifest_load(ctx, &text, &m, err);
-	if (found < 0)
-		return -1;
-	if (found == 0)
-		return err_set(err, ERR_CORRUPT, "run \"%s\" has no manifest to verify", ctx->run_id),
-		       err_hint(err, "The plan needs a backup.dump step before this one.");
-	if (step_open_repository(ctx, false, &r, err) < 0)
-		return -1;
-	atomic_store(&ctx->progress->phase, "verify");
-	atomic_store(&ctx->progress->bytes_total, level == VERIFY_QUICK ? 0 : m.archive_bytes);
-	if (backup_set_verify(r, m.stack, &m, level, (int)step_int(ctx, "jobs"), &step_verify_digest, ctx->cancel, ctx->progress,
-		    &report, err) < 0)
-		return -1;
-	step_output_str(ctx, "level", step_str(ctx, "level"));
-	step_output_int(ctx, "stored_bytes", (int64_t)report.stored_bytes);
-	return 0;
+	targets_release(&v.targets);
+	manifest_release(&v.m);
+	return rc;
 }
 
 const struct step_kind step_backup_verify = {
 	.name = "backup.verify",
 	.about = "read the archive back from the repository and compare it with what was copied",
-	.doc = "quick: the archive is there and has its size; checksums: the SHA-256 of every stored byte; content: every frame "
-	       "unpacked, rows counted, row digests computed again.  Changes nothing; always run again on resume.",
+	.doc = "quick: the archive is there and has its size; checksums: the checksum of every stored byte; content: every frame "
+	       "unpacked, rows counted, row digests computed again.  Changes nothing; always run again on resume.  A repository whose "
+	       "archive is damaged gets no set; the others go on.",
 	.params = params,
 	.outputs = outputs,
 	.run = run,

@@ -19,13 +19,18 @@ const char *const *step_list(const struct step_context *ctx, struct arena *arena
 	return out;
 }
 
-int step_open_repository(struct step_context *ctx, bool is_created, struct repository **ret, struct error *err)
+int step_open_repository(struct step_context *ctx, struct repository **ret, struct error *err)
+{
+	return step_open_named(ctx, step_str(ctx, "repository"), 0, ret, err);
+}
+
+int step_open_named(struct step_context *ctx, const char *name, unsigned flags, struct repository **ret, struct error *err)
 {
 	struct step_host *host = ctx->host;
 
-	if (host->open_repository(host, step_str(ctx, "repository"), is_created, ret, err) < 0)
+	if (host->open_repository(host, name, flags, ret, err) < 0)
 		return -1;
-	(*ret)->driver->cancel = ctx->cancel;
+	repository_set_cancel(*ret, ctx->cancel);
 	return 0;
 }
 
@@ -97,7 +102,7 @@ int restore_job_open(struct step_context *ctx, struct restore_job *ret, struct e
 	memset(ret, 0, sizeof(*ret));
 	if (verify_of(ctx, &verify, err) < 0)
 		return -1;
-	if (step_open_repository(ctx, false, &ret->repository, err) < 0)
+	if (step_open_repository(ctx, &ret->repository, err) < 0)
 		return -1;
 	found = backup_set_load(ret->repository, stack, id, &ret->manifest, err);
 	if (found < 0)

@@ -30,6 +30,13 @@
 		"repository", PARAM_STRING, .is_required = true, .about = "name or URL of the repository" \
 	}
 
+/* The places of a set. */
+#define SETS_PARAMS \
+	{"stack", PARAM_STRING, .is_required = true, .about = "name of the stack"}, \
+	{ \
+		"repository", PARAM_LIST, .is_required = true, .about = "names or URLs of the repositories; one or more" \
+	}
+
 /* The set that a restore reads, and where it goes. */
 #define RESTORE_PARAMS \
 	SET_PARAMS, {"backup", PARAM_STRING, .is_required = true, .about = "id of the backup set"}, \
@@ -42,7 +49,11 @@
 /* An array of strings as a NULL-terminated list in ${arena}; NULL when the parameter is absent. */
 const char *const *step_list(const struct step_context *ctx, struct arena *arena, const char *name);
 
-int step_open_repository(struct step_context *ctx, bool is_created, struct repository **ret, struct error *err) must_check;
+/* The one that parameter "repository" names. */
+int step_open_repository(struct step_context *ctx, struct repository **ret, struct error *err) must_check;
+/* ${flags}: enum repository_flag. */
+int step_open_named(
+	struct step_context *ctx, const char *name, unsigned flags, struct repository **ret, struct error *err) must_check;
 
 void step_dump_options(const struct step_context *ctx, struct arena *arena, struct dump_options *ret);
 
@@ -69,8 +80,8 @@ int step_open_maintenance(struct step_context *ctx, const char *conninfo, struct
 #define RUN_MANIFEST "manifest.json"
 int run_manifest_load(const struct step_context *ctx, struct buf *ret_text, struct manifest *ret, struct error *err) must_check;
 
-extern const struct step_kind step_backup_preflight, step_backup_dump, step_backup_verify, step_backup_commit, step_backup_select,
-	step_restore_preflight, step_restore_create, step_restore_fill, step_restore_settings, step_restore_tables_preflight,
-	step_restore_tables, step_postgres_swap;
+extern const struct step_kind step_backup_preflight, step_backup_dump, step_backup_upload, step_backup_verify, step_backup_commit,
+	step_backup_select, step_restore_preflight, step_restore_create, step_restore_fill, step_restore_settings,
+	step_restore_tables_preflight, step_restore_tables, step_postgres_swap;
 
 #endif

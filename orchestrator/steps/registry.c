@@ -3,6 +3,7 @@
 const struct step_kind *const step_kinds[] = {
 	&step_backup_preflight,
 	&step_backup_dump,
+	&step_backup_upload,
 	&step_backup_verify,
 	&step_backup_commit,
 	&step_backup_select,

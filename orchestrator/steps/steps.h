@@ -7,12 +7,18 @@
 #include "orchestrator/engine/step.h"
 #include "storage/repository.h"
 
+enum repository_flag {
+	REPOSITORY_CREATE = 1 << 0, /* made where it is missing; must be writable */
+	REPOSITORY_BRIEF = 1 << 1,  /* gives up on a place that does not answer within REPOSITORY_BRIEF_MS */
+};
+#define REPOSITORY_BRIEF_MS 30000
+
 /* struct step_context.host of every run.  Repositories and databases are named in plans; only the caller knows the
  * configuration behind the names. */
 struct step_host {
-	/* Opens the repository of that name or URL, made when it is missing and ${is_created}.  The caller of this closes it. */
+	/* Opens the repository of that name or URL; ${flags}: enum repository_flag.  The caller of this closes it. */
 	int (*open_repository)(
-		struct step_host *host, const char *name_or_url, bool is_created, struct repository **ret, struct error *err);
+		struct step_host *host, const char *name_or_url, unsigned flags, struct repository **ret, struct error *err);
 	void *config; /* of whoever implements it */
 };
 

@@ -23,6 +23,7 @@ _holdfast() {
 	--port) ;;
 	--username | -U) ;;
 	--repository | -r) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	--identity | -i) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	--jobs | -j) ;;
 	--schema | -n) ;;
 	--exclude-schema | -N) ;;
@@ -48,25 +49,25 @@ _holdfast() {
 		words='backup list show verify restore drop-old run plan runs status resume abandon version help --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	backup)
-		words=' --database --host --port --username --repository --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	list)
-		words=' --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --repository --identity --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	show)
-		words='latest --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='latest --repository --identity --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	verify)
-		words='latest all --repository --jobs --quick --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='latest all --repository --identity --jobs --quick --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	restore)
-		words='latest --database --host --port --username --repository --jobs --table --target-db --no-owner --map-role --verify --pg-bindir --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='latest --database --host --port --username --repository --identity --jobs --table --target-db --no-owner --map-role --verify --pg-bindir --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	drop-old)
 		words=' --database --host --port --username --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	run)
-		words=' --database --host --username --repository --param --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --username --repository --identity --param --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	plan)
 		words='list show --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -75,13 +76,13 @@ _holdfast() {
 		words=' --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	status)
-		words=' --database --host --port --username --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	resume)
-		words=' --database --host --port --username --repository --lock-timeout --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --lock-timeout --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	abandon)
-		words=' --database --host --port --username --repository --lock-timeout --force --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --lock-timeout --force --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	version)
 		words=' --config --state-dir --stack --output --quiet --verbose --help --version'

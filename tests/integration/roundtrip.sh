@@ -50,7 +50,7 @@ database="dbname=app"
 
 t_begin backup_writes_one_verified_set
 t_exit 0 hf backup --database "$database" --repository "$repository"
-t_is "$(find "$repository" -type f -printf '%f\n' | sort | tr '\n' ' ')" 'backup.tar.zst holdfast-repository.json manifest.json ' \
+t_is "$(find "$repository" -type f -printf '%f\n' | sort | tr '\n' ' ')" 'backup.tar.zst holdfast-repository.json manifest.json set.json ' \
 	'the repository holds the set and nothing else'
 t_is "$(find "$repository" -type f ! -perm 0600 -o -type d ! -perm 0700)" '' 'files are 0600, directories 0700'
 t_exit 0 hf verify latest --stack app --repository "$repository"
@@ -127,7 +127,7 @@ t_exit 0 hf verify latest --stack app --repository "$repository"
 
 t_begin a_fence_that_a_kill_left_up_is_lifted_by_the_next_start
 journal=$(grep -l '"status": *"done"' "$T_TMP"/state/runs/*-restore-*/journal | head -n 1)
-record=$(grep -n '"type": *"step.checkpoint"' "$journal" | head -n 1 | cut -d: -f1)
+record=$(grep -n '"type": *"step.checkpoint"' "$journal" | tail -n 1 | cut -d: -f1)
 t_isnt "$record" '' 'the old connection limit is journaled'
 HOLDFAST_CRASH_AT="journal:$record" t_exit 137 hf restore latest --database "$database" --repository "$repository" --yes
 pg_sql 'ALTER DATABASE app CONNECTION LIMIT 0' # what the killed run would have done next

@@ -222,30 +222,10 @@ static void protection_that_is_not_there_is_refused(void **state)
 
 	(void)state;
 	assert_int_equal(parse(whole, &c, &err), 0);
-	assert_int_equal(config_check_backup(NULL, config_repository(&c, "offsite"), true, NULL, &err), -1);
-	assert_int_equal(err.class, ERR_CONFIG);
-	assert_string_equal(err.message,
-		"holdfast.yaml:10:18: repository \"offsite\" asks for encryption, which this version of holdfast "
-		"does not do");
-	assert_int_equal(config_check_backup(&c.stacks[0], config_repository(&c, "local"), true, NULL, &err), -1);
+	assert_int_equal(config_check_backup(&c.stacks[0], NULL, &err), -1);
 	assert_string_equal(
 		err.message, "holdfast.yaml:18:14: stack \"shop\" has files, which this version of holdfast does not back up");
-	assert_int_equal(config_check_backup(NULL, config_repository(&c, "local"), false, NULL, &err), 0);
-}
-
-static void second_repository_is_not_passed_over(void **state)
-{
-	struct error err cleanup(err_clear) = ERROR_INIT;
-	struct config c cleanup(config_release) = {0};
-	char *text cleanup(mem_freep) = changed("    files: { config: /srv/shop/compose/.env, data: /srv/shop/data }\n", "");
-
-	(void)state;
-	assert_int_equal(parse(text, &c, &err), 0);
-	assert_int_equal(config_check_backup(&c.stacks[0], config_repository(&c, "local"), true, NULL, &err), 0);
-	assert_int_equal(config_check_backup(&c.stacks[0], config_repository(&c, "local"), false, NULL, &err), -1);
-	assert_string_equal(err.message,
-		"holdfast.yaml:17:20: stack \"shop\" has 2 repositories, and this version of holdfast writes one at a time");
-	assert_string_equal(err.hint, "Run the backup once for each with --repository.");
+	assert_int_equal(config_check_backup(NULL, NULL, &err), 0);
 }
 
 static void note_warning(void *ctx, const struct event *ev)
@@ -264,7 +244,7 @@ static void keys_not_acted_on_are_named(void **state)
 
 	(void)state;
 	assert_int_equal(parse(text, &c, &err), 0);
-	assert_int_equal(config_check_backup(&c.stacks[0], config_repository(&c, "local"), true, &sink, &err), 0);
+	assert_int_equal(config_check_backup(&c.stacks[0], &sink, &err), 0);
 	assert_string_equal(buf_str(&said),
 		"keys \"retention\", \"objectives\" of stack \"shop\" are not acted on by this version of holdfast");
 }
@@ -322,7 +302,6 @@ int main(void)
 		cmocka_unit_test(values_come_from_environment_and_files),
 		cmocka_unit_test(version_pins_are_read_like_an_env_file),
 		cmocka_unit_test(protection_that_is_not_there_is_refused),
-		cmocka_unit_test(second_repository_is_not_passed_over),
 		cmocka_unit_test(keys_not_acted_on_are_named),
 		cmocka_unit_test(configuration_is_looked_for_in_this_order),
 		cmocka_unit_test(every_key_is_documented),

@@ -1,0 +1,15 @@
+/*
+ * Small objects, whole.  For storage/ alone.
+ */
+#ifndef STORAGE_OBJECT_H
+#define STORAGE_OBJECT_H
+
+#include "base/buf.h"
+#include "storage/drivers/driver.h"
+
+#define OBJECT_MAX_BYTES ((size_t)1 << 30)
+
+/* 1 appended to ${out}, 0 missing, -1; one that is larger than OBJECT_MAX_BYTES is ERR_CORRUPT. */
+int object_read(struct driver *d, const char *key, struct buf *out, struct error *err) must_check;
+
+#endif

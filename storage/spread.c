@@ -1,0 +1,397 @@
+/*
+ * Each target has a lane: plain bytes → [age encryptor] → stored bytes → checksum, spool, upload.  The lane of a target that was
+ * left goes on as far as its checksum and its spool, so that both are complete whatever became of the upload.
+ */
+#include "storage/spread.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/clock.h"
+
+struct spread_lane {
+	struct spread *spread;
+	struct spread_target *target;
+	struct upload *upload; /* NULL: not begun, failed or left */
+	struct driver *spool_place;
+	struct upload *spool; /* NULL: none, or given up */
+	struct age_encryptor *encryptor;
+	XXH3_state_t *digest;
+	int64_t waited_ms;
+	char *key;
+	pthread_mutex_t lock; /* over target->upload */
+};
+
+struct spread {
+	struct spread_options options;
+};
+
+static const char *const state_names[] = {
+	[SPREAD_OPEN] = "open",
+	[SPREAD_DONE] = "done",
+	[SPREAD_LEFT] = "left",
+	[SPREAD_FAILED] = "failed",
+};
+
+const char *spread_state_name(enum spread_state s)
+{
+	return state_names[s];
+}
+
+int spread_state_parse(const char *name, enum spread_state *ret)
+{
+	for (size_t i = 0; i < array_len(state_names); i++) {
+		if (strcmp(state_names[i], name) == 0) {
+			*ret = (enum spread_state)i;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+void spread_target_release(struct spread_target *t)
+{
+	err_clear(&t->failure);
+	upload_state_release(&t->upload);
+	age_key_release(&t->key);
+	buf_release(&t->header);
+	free(t->spool_key);
+	t->spool_key = NULL;
+}
+
+static bool is_remote(const struct spread_target *t)
+{
+	return t->repository && (t->repository->place->features & DRIVER_REMOTE);
+}
+
+static bool is_plain_and_near(const struct spread_target *t)
+{
+	return !is_remote(t) && !t->repository->is_encrypted && t->state != SPREAD_FAILED;
+}
+
+/* Whether the target's bytes will be found again: in its spool, or made again from a plain local archive. */
+static bool is_backed(const struct spread *s, const struct spread_target *t)
+{
+	for (size_t i = 0; is_remote(t) && i < s->options.targets_count; i++)
+		if (is_plain_and_near(&s->options.targets[i]))
+			return true;
+	return is_remote(t) && t->spool_key;
+}
+
+/* --- a lane's end ---------------------------------------------------------------------------------------------------------- */
+
+static void lane_free(struct spread_lane *l)
+{
+	if (!l)
+		return;
+	l->target->lane = NULL;
+	upload_abort(l->upload);
+	upload_abort(l->spool);
+	if (l->spool_place)
+		l->spool_place->ops->close(l->spool_place);
+	age_encryptor_free(l->encryptor);
+	XXH3_freeState(l->digest);
+	pthread_mutex_destroy(&l->lock);
+	free(l->key);
+	free(l);
+}
+
+/* Takes the error over.  A target that is backed is left for later, another one is given up. */
+static void lane_lost(struct spread_lane *l, struct error *failure)
+{
+	struct spread_target *t = l->target;
+	bool is_cancelled = failure->class == ERR_CANCELLED, is_left = !is_cancelled && is_backed(l->spread, t);
+
+	err_context(failure, "repository \"%s\"", t->repository->name);
+	err_move(&t->failure, failure);
+	t->state = is_left ? SPREAD_LEFT : SPREAD_FAILED;
+	if (is_left) {
+		upload_release(take_ptr(l->upload));
+	} else {
+		upload_abort(take_ptr(l->upload));
+		upload_abort(take_ptr(l->spool));
+	}
+	if (!is_cancelled)
+		event_text(l->spread->options.events, EVENT_WARNING, "%s; %s", t->failure.message,
+			is_left ? "the rest follows later" : "given up for this run");
+}
+
+static void lane_spool_lost(struct spread_lane *l, struct error *failure)
+{
+	struct spread_target *t = l->target;
+
+	upload_abort(take_ptr(l->spool));
+	event_text(l->spread->options.events, EVENT_WARNING, "spool of repository \"%s\": %s; going on without it",
+		t->repository->name, failure->message);
+	free(t->spool_key);
+	t->spool_key = NULL;
+	if (t->state == SPREAD_LEFT && !is_backed(l->spread, t))
+		lane_lost(l, failure); /* it could be gone on with from nowhere */
+	err_clear(failure);
+}
+
+/* --- a lane's way ---------------------------------------------------------------------------------------------------------- */
+
+/* Bytes as they are stored.  What fails concerns this lane alone. */
+static void lane_store(struct spread_lane *l, const void *p, size_t n)
+{
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+	int64_t began;
+
+	if (l->spool && upload_write(l->spool, p, n, &failure) < 0)
+		lane_spool_lost(l, &failure);
+	if (!l->upload)
+		return;
+	began = clock_mono_ms();
+	if (upload_write(l->upload, p, n, &failure) < 0) {
+		lane_lost(l, &failure);
+		return;
+	}
+	l->waited_ms += clock_mono_ms() - began;
+	if (l->waited_ms > SPREAD_PATIENCE_MS && is_backed(l->spread, l->target)) {
+		err_set(&failure, ERR_RETRY, "sending is slower than the dump");
+		lane_lost(l, &failure);
+	}
+}
+
+static int lane_store_body(void *ctx, const void *p, size_t n, struct error *err)
+{
+	struct spread_lane *l = ctx;
+
+	if (XXH3_128bits_update(l->digest, p, n) != XXH_OK)
+		return err_set(err, ERR_BUG, "checksum of archive \"%s\" could not be computed", l->key);
+	l->target->archive.body_bytes += n;
+	lane_store(l, p, n);
+	return 0;
+}
+
+static int lane_write(struct spread_lane *l, const void *p, size_t n, struct error *err)
+{
+	return l->encryptor ? age_encryptor_write(l->encryptor, p, n, err) : lane_store_body(l, p, n, err);
+}
+
+/* --- beginning ------------------------------------------------------------------------------------------------------------- */
+
+static int note_begin(void *ctx, const struct upload_state *s, struct error *err)
+{
+	struct spread_lane *l = ctx;
+	const struct spread_options *o = &l->spread->options;
+
+	pthread_mutex_lock(&l->lock);
+	l->target->upload.id = mem_strdup(s->id);
+	l->target->upload.part_bytes = s->part_bytes;
+	pthread_mutex_unlock(&l->lock);
+	return o->on_begin ? o->on_begin(o->ctx, l->target, err) : 0;
+}
+
+static int note_part(void *ctx, const struct driver_part *p, struct error *err)
+{
+	struct spread_lane *l = ctx;
+	struct upload_state *s = &l->target->upload;
+
+	(void)err;
+	pthread_mutex_lock(&l->lock);
+	/* doubled whenever a power of two is full */
+	if ((s->parts_count & (s->parts_count - 1)) == 0)
+		s->parts = mem_realloc(s->parts, (s->parts_count ? 2 * s->parts_count : 1) * sizeof(*s->parts));
+	s->parts[s->parts_count++] = (struct driver_part){
+		.number = p->number, .bytes = p->bytes, .etag = p->etag ? mem_strdup(p->etag) : NULL};
+	pthread_mutex_unlock(&l->lock);
+	return 0;
+}
+
+static int begin_spool(struct spread_lane *l, struct error *err)
+{
+	struct upload_options o = {.target = {.key = l->target->spool_key, .tag = l->spread->options.tag}};
+
+	if (!l->target->spool_key)
+		return 0;
+	if (driver_local_open(l->target->repository->spool_dir, true, &l->spool_place, err) < 0)
+		return -1;
+	o.driver = l->spool_place;
+	l->spool_place->cancel = l->target->repository->place->cancel;
+	return upload_open(&o, &l->spool, err);
+}
+
+static int begin_upload(struct spread_lane *l, struct error *err)
+{
+	const struct spread_options *so = &l->spread->options;
+	const struct upload_options o = {
+		.driver = l->target->repository->place,
+		.target = {.key = l->key, .tag = so->tag, .is_exclusive = true},
+		.expected_bytes = so->expected_bytes,
+		.on_begin = note_begin,
+		.on_part = note_part,
+		.ctx = l,
+	};
+
+	return upload_open(&o, &l->upload, err);
+}
+
+/* The header goes before everything, and is no part of the body. */
+static int begin_encryption(struct spread_lane *l, struct error *err)
+{
+	struct spread_target *t = l->target;
+
+	if (!t->repository->is_encrypted)
+		return 0;
+	if (age_header_create(t->repository->recipients, &t->key, &t->header, err) < 0)
+		return -1;
+	t->archive.header_bytes = t->key.header_bytes;
+	l->encryptor = age_encryptor_new(&t->key, lane_store_body, l);
+	lane_store(l, t->header.data, t->key.header_bytes);
+	return lane_store_body(l, t->header.data + t->key.header_bytes, t->header.len - t->key.header_bytes, err);
+}
+
+static void open_lane(struct spread *s, struct spread_target *t)
+{
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+	struct spread_lane *l = mem_zalloc(sizeof(*l));
+	int rc;
+
+	l->spread = s;
+	l->target = t;
+	l->key = repository_stored_key(t->repository, s->options.stack, s->options.backup_id, SET_ARCHIVE);
+	l->digest = XXH3_createState();
+	pthread_mutex_init(&l->lock, NULL);
+	t->lane = l;
+	t->state = SPREAD_OPEN;
+	rc = l->digest && XXH3_128bits_reset(l->digest) == XXH_OK ? repository_check_writable(t->repository, &failure)
+								  : err_set(&failure, ERR_FULL, "no memory for a checksum");
+	if (rc == 0 && begin_spool(l, &failure) < 0)
+		lane_spool_lost(l, &failure);
+	if (rc == 0)
+		rc = begin_upload(l, &failure);
+	if (rc < 0)
+		lane_lost(l, &failure);
+	if (t->state == SPREAD_OPEN && begin_encryption(l, &failure) < 0)
+		lane_lost(l, &failure);
+}
+
+static int first_failure(const struct spread *s, struct error *err)
+{
+	for (size_t i = 0; i < s->options.targets_count; i++)
+		if (s->options.targets[i].failure.class != ERR_NONE)
+			return err_copy(err, &s->options.targets[i].failure);
+	return err_set(err, ERR_BUG, "there is no repository to write to");
+}
+
+/* One that was left, and whose backing has failed since, is not. */
+static bool is_alive(const struct spread *s, const struct spread_target *t)
+{
+	return t->state == SPREAD_LEFT ? is_backed(s, t) : t->state != SPREAD_FAILED;
+}
+
+static bool is_any_alive(const struct spread *s)
+{
+	for (size_t i = 0; i < s->options.targets_count; i++)
+		if (is_alive(s, &s->options.targets[i]))
+			return true;
+	return false;
+}
+
+int spread_open(const struct spread_options *o, struct spread **ret, struct error *err)
+{
+	struct spread *s = mem_zalloc(sizeof(*s));
+
+	s->options = *o;
+	for (size_t i = 0; i < o->targets_count; i++)
+		if (o->targets[i].state != SPREAD_FAILED)
+			open_lane(s, &o->targets[i]);
+	if (!is_any_alive(s)) {
+		first_failure(s, err);
+		spread_abort(s);
+		return -1;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* --- writing --------------------------------------------------------------------------------------------------------------- */
+
+int spread_write(struct spread *s, const void *p, size_t n, struct error *err)
+{
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+
+	for (size_t i = 0; i < s->options.targets_count; i++) {
+		struct spread_target *t = &s->options.targets[i];
+
+		if (t->state != SPREAD_FAILED && lane_write(t->lane, p, n, &failure) < 0)
+			lane_lost(t->lane, &failure);
+	}
+	return is_any_alive(s) ? 0 : first_failure(s, err);
+}
+
+/* --- ending ---------------------------------------------------------------------------------------------------------------- */
+
+static int finish_lane(struct spread_lane *l, struct error *err)
+{
+	XXH128_canonical_t digest;
+
+	if (l->encryptor && age_encryptor_finish(l->encryptor, err) < 0)
+		return -1;
+	XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(l->digest));
+	memcpy(l->target->archive.body_digest, digest.digest, BODY_DIGEST_BYTES);
+	return 0;
+}
+
+/* A backed target is only made ready here: sending the rest of it is a step of its own, which a kill does not throw back. */
+static void commit_lane(struct spread_lane *l)
+{
+	struct error failure cleanup(err_clear) = ERROR_INIT;
+	struct spread_target *t = l->target;
+
+	if (finish_lane(l, &failure) < 0) {
+		lane_lost(l, &failure);
+		return;
+	}
+	if (t->state == SPREAD_FAILED)
+		return;
+	if (is_backed(l->spread, t)) {
+		t->state = SPREAD_LEFT;
+		upload_release(take_ptr(l->upload));
+		if (l->spool && upload_commit(take_ptr(l->spool), &failure) < 0)
+			lane_spool_lost(l, &failure);
+		return;
+	}
+	if (upload_commit(take_ptr(l->upload), &failure) < 0) {
+		lane_lost(l, &failure);
+		return;
+	}
+	t->state = SPREAD_DONE;
+}
+
+static void spread_free(struct spread *s)
+{
+	for (size_t i = 0; i < s->options.targets_count; i++)
+		lane_free(s->options.targets[i].lane);
+	free(s);
+}
+
+int spread_commit(struct spread *s, struct error *err)
+{
+	/* What is near first: it is what the others are backed by. */
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < s->options.targets_count; i++)
+			if (is_remote(&s->options.targets[i]) == (pass == 1) && s->options.targets[i].state != SPREAD_FAILED)
+				commit_lane(s->options.targets[i].lane);
+	for (size_t i = 0; i < s->options.targets_count; i++)
+		if (!is_alive(s, &s->options.targets[i]))
+			s->options.targets[i].state = SPREAD_FAILED;
+	if (!is_any_alive(s)) {
+		first_failure(s, err);
+		spread_abort(s);
+		return -1;
+	}
+	spread_free(s);
+	return 0;
+}
+
+void spread_abort(struct spread *s)
+{
+	if (s)
+		spread_free(s);
+}
