@@ -89,6 +89,16 @@ const struct command commands[CMD_COUNT] = {
 		       "status 2.",
 		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9", .run = cmd_abandon,
 		.needs_config = true},
+	[CMD_KEYGEN] = {"keygen", .about = "make an age key pair for encrypted repositories",
+		.doc = "Writes a new identity, the secret half, to the file that --file names, which\n"
+		       "only its owner may read and which must not exist yet; without --file to\n"
+		       "standard output.  The public key goes into the configuration, under\n"
+		       "encrypt_to.  What is encrypted to it can be read with this identity alone:\n"
+		       "keep a copy away from the backup host.\n"
+		       "\n"
+		       "The file is what age-keygen writes; age and age-keygen read it.",
+		.example = "holdfast keygen --file /root/holdfast.key\nholdfast keygen --public /root/holdfast.key",
+		.run = cmd_keygen},
 	[CMD_GENERATE] = {"generate", "man DIR|completion|options|steps", 1, 2,
 		"write man pages, shell completion, the table of options", .doc = "For building packages.",
 		.example = "holdfast generate man docs/man", .run = cmd_generate, .is_hidden = true},

@@ -83,4 +83,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_FORCE] = {"force", .type = OPTION_FLAG, .commands = FOR(CMD_ABANDON),
 		.about = "close the run without undoing it, and tell what it leaves behind"},
 	[OPT_YES] = {"yes", 'y', OPTION_FLAG, FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_ABANDON), .about = "do not ask"},
+	[OPT_FILE] = {"file", 'o', OPTION_STRING, FOR(CMD_KEYGEN), .arg = "FILE", .is_not_env = true,
+		.about = "write to this new file, readable by its owner alone"},
+	[OPT_PUBLIC] = {"public", 'y', OPTION_STRING, FOR(CMD_KEYGEN), .arg = "FILE", .is_not_env = true,
+		.about = "make no key: print the public keys of the identities in this file"},
 };

@@ -27,6 +27,7 @@ enum command_id {
 	CMD_STATUS,
 	CMD_RESUME,
 	CMD_ABANDON,
+	CMD_KEYGEN,
 	CMD_GENERATE,
 	CMD_VERSION,
 	CMD_HELP,
@@ -101,6 +102,8 @@ enum option_id {
 	OPT_DRY_RUN,
 	OPT_FORCE,
 	OPT_YES,
+	OPT_FILE,
+	OPT_PUBLIC,
 	OPT_COUNT,
 };
 

@@ -19,7 +19,7 @@ t_exit 2 "$HOLDFAST" bakcup
 t_is "$t_err" $'error:  unknown command "bakcup"\nhint:   Did you mean "backup"?'
 
 t_begin commands_of_later_versions_are_not_there
-for command in init doctor upgrade rollback migrate prune drill approve pause unpause report metrics support-bundle keygen; do
+for command in init doctor upgrade rollback migrate prune drill approve pause unpause report metrics support-bundle; do
 	t_exit 2 "$HOLDFAST" "$command"
 	t_match "$t_err" "unknown command \"$command\""
 done
@@ -29,7 +29,7 @@ t_exit 0 "$HOLDFAST" --help
 t_match "$t_out" 'usage: holdfast'
 t_is "$t_err" ''
 t_nomatch "$t_out" 'generate|upgrade|drill'
-for command in backup list show verify restore drop-old run plan runs status resume abandon; do
+for command in backup list show verify restore drop-old run plan runs status resume abandon keygen; do
 	t_exit 0 "$HOLDFAST" "$command" --help
 	t_match "$t_out" "^holdfast $command: .*usage: holdfast $command .*example:"
 done
