@@ -67,6 +67,7 @@ struct driver_state {
 	bool has_clock;
 	int64_t clock_ahead_ms; /* its clock less ours */
 	enum driver_setting versioning, object_lock;
+	enum driver_setting exclusive_create; /* whether put() with is_exclusive is atomic: known once there was one */
 	char *lock_mode; /* "GOVERNANCE", "COMPLIANCE": the bucket's default; malloc'd, or NULL */
 	int lock_days;   /* of that default */
 	char *server;    /* what it calls itself; malloc'd, or NULL */
@@ -122,7 +123,7 @@ struct driver_ops {
 /* Every driver's struct begins with this. */
 struct driver {
 	const struct driver_ops *ops;
-	unsigned features;     /* enum driver_feature; constant once opened */
+	unsigned features;     /* enum driver_feature; constant, but DRIVER_EXCLUSIVE_CREATE goes when a server turns out to lack it */
 	struct cancel *cancel; /* may be NULL; by driver_set_cancel() */
 	struct driver *inner;  /* of a wrapper; else NULL */
 };

@@ -90,7 +90,7 @@ static struct lane *lane_take(struct http_client *c, struct error *err)
 
 static void lane_give(struct http_client *c, struct lane *l)
 {
-	curl_easy_reset(l->easy); /* forgets keys and headers, keeps connections */
+	curl_easy_reset(l->easy); /* forgets everything but connections */
 	pthread_mutex_lock(&c->lock);
 	l->next = c->idle;
 	c->idle = l;
@@ -198,20 +198,6 @@ static CURLcode set_method(CURL *e, const struct http_request *r)
 	return rc;
 }
 
-static CURLcode set_signature(CURL *e, const struct http_request *r)
-{
-	CURLcode rc;
-
-	if (!r->sigv4)
-		return CURLE_OK;
-	rc = curl_easy_setopt(e, CURLOPT_AWS_SIGV4, r->sigv4);
-	if (!rc) /* both in one would be split at a colon of the first */
-		rc = curl_easy_setopt(e, CURLOPT_USERNAME, r->access_key);
-	if (!rc)
-		rc = curl_easy_setopt(e, CURLOPT_PASSWORD, r->secret_key);
-	return rc;
-}
-
 #define SET(option, value) \
 	do { \
 		CURLcode set_rc_ = curl_easy_setopt(e, option, value); \
@@ -262,8 +248,6 @@ static int prepare(struct transfer *t, struct error *err)
 	rc = set_options(t);
 	if (!rc)
 		rc = set_method(t->lane->easy, t->request);
-	if (!rc)
-		rc = set_signature(t->lane->easy, t->request);
 	return rc ? err_set(err, ERR_BUG, "could not prepare an HTTP request: %s", curl_easy_strerror(rc)) : 0;
 }
 

@@ -30,9 +30,6 @@ struct http_request {
 	const char *const *headers; /* "Name: value", NULL-terminated */
 	const void *body;
 	size_t body_bytes;
-	/* AWS signature version 4 by libcurl: "aws:amz:<region>:s3"; NULL: none.  The caller sends x-amz-content-sha256 itself. */
-	const char *sigv4;
-	const char *access_key, *secret_key;
 	struct cancel *cancel;
 	/* Where the answer's body goes when the status is 200 or 206; NULL: into response.body. */
 	void *into;
