@@ -148,10 +148,10 @@ $(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(BUILD)/libunit.a $(LIB
 	$(say) LD $@
 	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $< $(BUILD)/libunit.a $(LIB) $(HF_LIBS) -lcmocka
 
-$(HELPERS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(LIB)
+$(HELPERS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libunit.a $(LIB)
 	@mkdir -p $(@D)
 	$(say) LD $@
-	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $< $(LIB) $(HF_LIBS)
+	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $< $(BUILD)/libunit.a $(LIB) $(HF_LIBS)
 
 # Never sanitized: a preloaded library must not bring a runtime of its own.
 $(SHIMS): $(BUILD)/tests/%.so: tests/%.c Makefile
