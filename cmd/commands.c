@@ -48,6 +48,31 @@ const struct command commands[CMD_COUNT] = {
 			   "holdfast restore latest --target-db app_copy\n"
 			   "holdfast restore 20261120T031500Z --table public.orders",
 		.statuses = "3, 4, 5, 10", .words = "latest", .run = cmd_restore, .needs_config = true},
+	[CMD_PRUNE] = {"prune", .about = "remove the backup sets that the retention policy no longer wants",
+		.doc = "Shows every set of the stack with the reason it stays or goes, asks, and\n"
+		       "removes, manifest first, then archive, in each repository of the stack.\n"
+		       "--dry-run shows and removes nothing.  Without --yes, where nobody can be asked,\n"
+		       "it changes nothing and ends with exit status 2.\n"
+		       "\n"
+		       "The policy is that of the configuration (key retention of the stack), with each\n"
+		       "--keep option that is given put over it.  Whatever it says, the last verified\n"
+		       "set, pinned sets, sets that a restore reads, damaged ones, and everything when\n"
+		       "the policy would leave nothing, stay.  Remains of interrupted backups go when\n"
+		       "they are older than a day.  What a retention lock of the repository holds is\n"
+		       "reported and no error.",
+		.example = "holdfast prune --stack shop --dry-run\n"
+			   "holdfast prune --stack shop --keep-last 7 --keep-weekly 4 --yes",
+		.statuses = "4, 5", .run = cmd_prune, .needs_config = true},
+	[CMD_PIN] = {"pin", "ID", 1, 1, "keep a backup set whatever the retention policy says",
+		.doc = "In every repository of the stack that has the set, or in --repository alone.\n"
+		       "ID is the id of a set, the unique beginning of one, or latest.  The pin says who\n"
+		       "put it, when and why; \"holdfast unpin\" takes it away.",
+		.example = "holdfast pin latest --stack shop --reason \"before the big migration\"", .words = "latest",
+		.run = cmd_pin, .needs_config = true},
+	[CMD_UNPIN] = {"unpin", "ID", 1, 1, "let the retention policy decide about a backup set again",
+		.doc = "Removes nothing by itself: the next prune does, if the policy wants it.",
+		.example = "holdfast unpin 20261120T031500Z --stack shop", .words = "latest", .run = cmd_unpin,
+		.needs_config = true},
 	[CMD_DROP_OLD] = {"drop-old", "NAME", 1, 1, "drop a database that a restore has kept",
 		.doc = "Drops only databases that a swap has put aside and marked; \"holdfast status\"\n"
 		       "lists them.  The rows in it are gone for good.",

@@ -4,8 +4,13 @@
 #include "cmd/options.h"
 
 #define SETS (FOR(CMD_LIST) | FOR(CMD_SHOW) | FOR(CMD_VERIFY))
+#define KEEPERS (FOR(CMD_PRUNE) | FOR(CMD_PIN) | FOR(CMD_UNPIN))
 #define RUNNERS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE) | FOR(CMD_RUN) | FOR(CMD_RESUME) | FOR(CMD_ABANDON))
 #define PLANS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE))
+#define RETENTION(word, text) \
+	{ \
+		word, .type = OPTION_INT, .commands = FOR(CMD_PRUNE), .arg = "N", .max = 100000, .about = text \
+	}
 #define SERVER (RUNNERS | FOR(CMD_DROP_OLD) | FOR(CMD_STATUS))
 
 const struct option_spec option_specs[OPT_COUNT] = {
@@ -28,7 +33,7 @@ const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_PORT] = {"port", 'p', OPTION_INT, SERVER & ~FOR(CMD_RUN), .arg = "PORT", .max = 65535,
 		.about = "port of the server"},
 	[OPT_USERNAME] = {"username", 'U', OPTION_STRING, SERVER, .arg = "NAME", .about = "role to connect as"},
-	[OPT_REPOSITORY] = {"repository", 'r', OPTION_LIST, SETS | RUNNERS | FOR(CMD_STATUS), .arg = "NAME|DIR",
+	[OPT_REPOSITORY] = {"repository", 'r', OPTION_LIST, SETS | RUNNERS | FOR(CMD_STATUS) | KEEPERS, .arg = "NAME|DIR",
 		.param = "repository",
 		.about = "repository of the configuration, a directory, or a file:// or s3:// URL; may be given again"},
 	[OPT_IDENTITY] = {"identity", 'i', OPTION_STRING, SETS | RUNNERS | FOR(CMD_STATUS), .arg = "FILE",
@@ -72,17 +77,29 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "what is compared with the set before the restored database is used"},
 	[OPT_QUICK] = {"quick", .type = OPTION_FLAG, .commands = FOR(CMD_VERIFY),
 		.about = "check only that the manifest is readable and the archive there, of the right size"},
+	[OPT_KEEP_LAST] = RETENTION("keep-last", "the newest N sets"),
+	[OPT_KEEP_HOURLY] = RETENTION("keep-hourly", "the newest set of each of the newest N hours that have one"),
+	[OPT_KEEP_DAILY] = RETENTION("keep-daily", "the same for days"),
+	[OPT_KEEP_WEEKLY] = RETENTION("keep-weekly", "the same for weeks, which begin on Monday"),
+	[OPT_KEEP_MONTHLY] = RETENTION("keep-monthly", "the same for months"),
+	[OPT_KEEP_YEARLY] = RETENTION("keep-yearly", "the same for years"),
+	[OPT_KEEP_WITHIN] = {"keep-within", .type = OPTION_DURATION, .commands = FOR(CMD_PRUNE), .arg = "TIME",
+		.about = "every set that is less than TIME older than the newest"},
+	[OPT_TIMEZONE] = {"timezone", .type = OPTION_STRING, .commands = FOR(CMD_PRUNE), .arg = "NAME",
+		.about = "whose hours, days and months are counted (Europe/Berlin); default: the configured one, else the host's"},
+	[OPT_REASON] = {"reason", .type = OPTION_STRING, .commands = FOR(CMD_PIN), .arg = "TEXT", .about = "noted with the pin"},
 	[OPT_PARAM] = {"param", 'p', OPTION_PAIRS, FOR(CMD_RUN), .arg = "NAME=VALUE",
 		.about = "parameter of the plan; may be given again, for a list once for each of its items"},
 	[OPT_PG_BINDIR] = {"pg-bindir", .type = OPTION_STRING, .commands = PLANS, .arg = "DIR", .param = "pg_bindir",
 		.about = "where pg_dump and pg_restore are; default: the newest installed that suits the server"},
-	[OPT_LOCK_TIMEOUT] = {"lock-timeout", .type = OPTION_DURATION, .commands = RUNNERS, .arg = "TIME", .fallback = "0",
-		.about = "how long to wait for another run of the stack to end"},
-	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG, .commands = PLANS | FOR(CMD_RUN),
-		.about = "check everything, print the steps, change nothing"},
+	[OPT_LOCK_TIMEOUT] = {"lock-timeout", .type = OPTION_DURATION, .commands = RUNNERS | FOR(CMD_PRUNE), .arg = "TIME",
+		.fallback = "0", .about = "how long to wait for another run of the stack to end"},
+	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG, .commands = PLANS | FOR(CMD_RUN) | FOR(CMD_PRUNE),
+		.about = "check everything, print the steps (prune: the sets), change nothing"},
 	[OPT_FORCE] = {"force", .type = OPTION_FLAG, .commands = FOR(CMD_ABANDON),
 		.about = "close the run without undoing it, and tell what it leaves behind"},
-	[OPT_YES] = {"yes", 'y', OPTION_FLAG, FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_ABANDON), .about = "do not ask"},
+	[OPT_YES] = {"yes", 'y', OPTION_FLAG, FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_PRUNE) | FOR(CMD_ABANDON),
+		.about = "do not ask"},
 	[OPT_FILE] = {"file", 'o', OPTION_STRING, FOR(CMD_KEYGEN), .arg = "FILE", .is_not_env = true,
 		.about = "write to this new file, readable by its owner alone"},
 	[OPT_PUBLIC] = {"public", 'y', OPTION_STRING, FOR(CMD_KEYGEN), .arg = "FILE", .is_not_env = true,

@@ -49,7 +49,7 @@ static int put_note(struct repository *r, const char *key, const char *tag, bool
 	json_decref(note);
 	if (!text)
 		return err_set(err, ERR_BUG, "\"%s\" cannot be written as JSON", key);
-	rc = r->driver->ops->put(r->driver, &t, text, strlen(text), &failure);
+	rc = r->place->ops->put(r->place, &t, text, strlen(text), &failure);
 	free(text);
 	if (rc == 0)
 		return 1;
@@ -97,7 +97,7 @@ int hold_put(struct repository *r, const char *stack, const char *backup_id, con
 int pin_remove(struct repository *r, const char *stack, const char *backup_id, struct error *err)
 {
 	char *key cleanup(mem_freep) = pin_key(stack, backup_id);
-	int rc = r->driver->ops->remove(r->driver, key, err);
+	int rc = r->place->ops->remove(r->place, key, err);
 
 	return rc < 0 ? err_context(err, "could not unpin backup set \"%s\" in repository \"%s\"", backup_id, r->name) : rc;
 }
@@ -105,7 +105,7 @@ int pin_remove(struct repository *r, const char *stack, const char *backup_id, s
 int hold_remove(struct repository *r, const char *stack, const char *backup_id, const char *run_id, struct error *err)
 {
 	char *key cleanup(mem_freep) = hold_key(stack, backup_id, run_id);
-	int rc = r->driver->ops->remove(r->driver, key, err);
+	int rc = r->place->ops->remove(r->place, key, err);
 
 	return rc < 0 ? err_context(err, "could not let go of backup set \"%s\" in repository \"%s\"", backup_id, r->name) : rc;
 }
@@ -186,7 +186,7 @@ static void take_note(struct hold *h, const json_t *note)
 /* 1, 0 removed meanwhile, -1. */
 static int read_note(struct repository *r, struct hold *h, struct error *err)
 {
-	const struct driver_ops *ops = r->driver->ops;
+	const struct driver_ops *ops = r->place->ops;
 	struct error unreadable cleanup(err_clear) = ERROR_INIT;
 	struct buf text cleanup(buf_release) = {0};
 	json_t *note cleanup(json_decrefpp) = NULL;
@@ -196,11 +196,11 @@ static int read_note(struct repository *r, struct hold *h, struct error *err)
 	h->by = mem_strdup("");
 	h->reason = h->run_id ? mem_printf("needed by run \"%s\"", h->run_id) : mem_strdup("");
 	h->expires_at_ms = h->run_id ? h->put_at_ms + HOLD_DEFAULT_MS : 0;
-	rc = ops->stat(r->driver, h->key, &o, &unreadable);
+	rc = ops->stat(r->place, h->key, &o, &unreadable);
 	if (rc == 1 && o.size_bytes <= NOTE_MAX_BYTES) {
 		if (buf_reserve(&text, (size_t)o.size_bytes, err) < 0)
 			return -1;
-		rc = ops->read_range(r->driver, h->key, 0, text.data, (size_t)o.size_bytes, &unreadable);
+		rc = ops->read_range(r->place, h->key, 0, text.data, (size_t)o.size_bytes, &unreadable);
 		note = rc == 1 ? json_read(text.data, (size_t)o.size_bytes, h->key, &unreadable) : NULL;
 	}
 	if (unreadable.class == ERR_CANCELLED)
@@ -223,7 +223,7 @@ int holds_list(struct repository *r, const char *stack, struct hold **ret, size_
 	char *prefix cleanup(mem_freep) = stack ? mem_printf("%s/backups/", stack) : mem_strdup("");
 	size_t kept = 0;
 
-	if (r->driver->ops->list(r->driver, prefix, find_hold, &all, err) < 0)
+	if (r->place->ops->list(r->place, prefix, find_hold, &all, err) < 0)
 		return err_context(err, "could not list repository \"%s\"", r->name);
 	if (all.count)
 		qsort(all.list, all.count, sizeof(*all.list), by_set);

@@ -12,7 +12,7 @@
 
 #include "storage/repository.h"
 
-#define SET_PIN "pinned"
+#define SET_PIN SET_PINNED
 #define SET_HOLD "hold-" /* and the run's id */
 #define HOLD_DEFAULT_MS (INT64_C(7) * 24 * 3600 * 1000)
 

@@ -173,7 +173,7 @@ static bool is_upload_wanted(const struct prune_options *o)
 
 static int sweep(struct prune_job *job, struct error *err)
 {
-	struct driver *d = job->repository->driver;
+	struct driver *d = job->repository->place;
 	char *prefix cleanup(mem_freep) = mem_printf("%s/backups/", job->options->stack);
 	struct error failure cleanup(err_clear) = ERROR_INIT;
 

@@ -74,7 +74,7 @@ int prune_objects_list(
 						    : mem_printf("%s/backups/", stack);
 	struct listing l = {.objects = ret, .skip = strlen(stack) + strlen("/backups/")};
 
-	if (r->driver->ops->list(r->driver, prefix, add_object, &l, err) < 0)
+	if (r->place->ops->list(r->place, prefix, add_object, &l, err) < 0)
 		return err_context(err, "could not list repository \"%s\"", r->name);
 	if (ret->count)
 		qsort(ret->list, ret->count, sizeof(*ret->list), in_order);
@@ -130,7 +130,7 @@ static int note_failure(struct prune_job *job, struct prune_set *set, const stru
 
 static int remove_objects(struct prune_job *job, struct prune_set *set, const struct prune_objects *objects, struct error *err)
 {
-	struct driver *d = job->repository->driver;
+	struct driver *d = job->repository->place;
 
 	for (size_t i = 0; i < objects->count; i++) {
 		struct error failure cleanup(err_clear) = ERROR_INIT;

@@ -13,6 +13,7 @@
 #include "base/event.h"
 #include "base/yaml.h"
 #include "storage/repository.h"
+#include "storage/retention.h"
 
 struct config_repository {
 	const char *name;
@@ -71,6 +72,10 @@ int config_repository_identities(
 int config_stack_database(const struct config_stack *s, bool is_admin, char **ret, struct error *err) must_check;
 /* The application's version as pinned by key "version".  1 and a malloc'd text, 0 when the stack pins none, -1. */
 int config_stack_version(const struct config_stack *s, char **ret, struct error *err) must_check;
+
+/* The stack's retention policy, with *ret_zone its time zone (borrowed; NULL: the host's).  1, 0 when it has none or an empty one, -1. */
+int config_stack_retention(
+	const struct config_stack *s, struct retention_policy *ret, const char **ret_zone, struct error *err) must_check;
 
 /*
  * Keys that are understood but not acted on by this version.  What would make an operator believe in a protection they do not

@@ -46,9 +46,12 @@ static const struct schema_key database_keys[] = {
 
 static const struct schema_key retention_keys[] = {
 	{"keep_last", SCHEMA_INT, .min = 1, .max = 100000, .about = "the newest so many sets"},
-	{"keep_daily", SCHEMA_INT, .min = 0, .max = 100000, .about = "the newest set of each of so many days"},
+	{"keep_hourly", SCHEMA_INT, .min = 0, .max = 100000, .about = "the newest set of each of so many hours"},
+	{"keep_daily", SCHEMA_INT, .min = 0, .max = 100000, .about = "the same for days"},
 	{"keep_weekly", SCHEMA_INT, .min = 0, .max = 100000, .about = "the same for weeks"},
 	{"keep_monthly", SCHEMA_INT, .min = 0, .max = 100000, .about = "the same for months"},
+	{"keep_yearly", SCHEMA_INT, .min = 0, .max = 100000, .about = "the same for years"},
+	{"keep_within", SCHEMA_DURATION, .about = "every set that is less than so much older than the newest"},
 	{0},
 };
 
@@ -90,6 +93,7 @@ static const struct schema_key stack_keys[] = {
 	{"files", SCHEMA_SCALARS, .about = "label: path of a file or directory that belongs to a backup set"},
 	{"jobs", SCHEMA_INT, .min = 1, .max = 256, .about = "connections that copy or load rows"},
 	{"retention", SCHEMA_MAP, .keys = retention_keys, .about = "how many sets are kept"},
+	{"timezone", SCHEMA_STRING, .about = "whose days, weeks and months retention counts; default: the host's"},
 	{"objectives", SCHEMA_MAP, .keys = objectives_keys, .about = "what recovery must achieve"},
 	{"version", SCHEMA_MAP, .keys = version_keys, .about = "where the application's version is pinned"},
 	{"services", SCHEMA_MAP, .keys = services_keys, .about = "how the application is stopped and started"},

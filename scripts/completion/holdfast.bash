@@ -6,7 +6,7 @@ _holdfast() {
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		backup | list | show | verify | restore | drop-old | run | plan | runs | status | resume | abandon | version | help)
+		backup | list | show | verify | restore | prune | pin | unpin | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
 			command=${COMP_WORDS[i]}
 			break
 			;;
@@ -38,15 +38,26 @@ _holdfast() {
 	--target-db) ;;
 	--map-role) ;;
 	--verify) mapfile -t COMPREPLY < <(compgen -W 'rows counts none' -- "$cur") ;;
+	--keep-last) ;;
+	--keep-hourly) ;;
+	--keep-daily) ;;
+	--keep-weekly) ;;
+	--keep-monthly) ;;
+	--keep-yearly) ;;
+	--keep-within) ;;
+	--timezone) ;;
+	--reason) ;;
 	--param) ;;
 	--pg-bindir) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	--lock-timeout) ;;
+	--file | -o) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--public | -y) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	*) words=1 ;;
 	esac
 	[ "$words" ] || return 0
 	case $command in
 	'')
-		words='backup list show verify restore drop-old run plan runs status resume abandon version help --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='backup list show verify restore prune pin unpin drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	backup)
 		words=' --database --host --port --username --repository --identity --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -62,6 +73,15 @@ _holdfast() {
 		;;
 	restore)
 		words='latest --database --host --port --username --repository --identity --jobs --table --target-db --no-owner --map-role --verify --pg-bindir --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	prune)
+		words=' --repository --keep-last --keep-hourly --keep-daily --keep-weekly --keep-monthly --keep-yearly --keep-within --timezone --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	pin)
+		words='latest --repository --reason --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	unpin)
+		words='latest --repository --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	drop-old)
 		words=' --database --host --port --username --yes --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -83,6 +103,9 @@ _holdfast() {
 		;;
 	abandon)
 		words=' --database --host --port --username --repository --identity --lock-timeout --force --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	keygen)
+		words=' --file --public --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	version)
 		words=' --config --state-dir --stack --output --quiet --verbose --help --version'
