@@ -8,6 +8,7 @@
 void catalog_release(struct catalog *c)
 {
 	free(c->list);
+	catalog_free_partitions(c->partitions);
 	arena_release(&c->arena);
 	memset(c, 0, sizeof(*c));
 }
@@ -190,6 +191,7 @@ int catalog_read(struct pg *pg, const struct dump_options *o, struct catalog *re
 	c.is_everything = !f.has_schemas && !f.has_tables;
 	for (size_t i = 0; i < c.count; i++)
 		c.list[i].left_out_why = why_left_out(&c, &c.list[i], o, &f);
+	c.partitions = take_ptr(f.partitions);
 	*ret = c;
 	memset(&c, 0, sizeof(c));
 	return 0;

@@ -32,6 +32,7 @@ struct catalog {
 	size_t count, cap;
 	bool is_standby;
 	bool is_everything; /* no -n, no -t: what belongs to no schema is wanted too */
+	char **partitions;  /* of selected partitioned tables, as patterns for pg_dump's -t; NULL-terminated, or NULL */
 };
 
 void catalog_release(struct catalog *c);
@@ -51,9 +52,12 @@ struct catalog_filter {
 	bool has_schemas, has_tables;                          /* -n, -t were given */
 	uint32_t *schemas, *not_schemas, *tables, *not_tables; /* sorted */
 	size_t schemas_count, not_schemas_count, tables_count, not_tables_count;
+	char **partitions; /* as in struct catalog: of the partitioned tables among ${tables}, which are in ${tables} too */
+	size_t partitions_count;
 };
 int catalog_filter_read(struct pg *pg, const struct dump_options *o, struct catalog_filter *ret, struct error *err) must_check;
 void catalog_filter_release(struct catalog_filter *f);
+void catalog_free_partitions(char **list);
 /* NULL: wanted, else why not. */
 const char *catalog_filter_why(const struct catalog_filter *f, const struct relation *r);
 

@@ -5,14 +5,25 @@
  * "*" is any run of characters, "?" one, a dot outside quotes parts schema from name, "$" is itself, and other operators of
  * regular expressions keep their meaning outside quotes.  A pattern of a table without a schema means what the connection's own
  * search_path shows.  As in pg_dump, -t makes -n and -N without effect.
+ *
+ * Unlike in pg_dump, -t of a partitioned table means its partitions too, on all levels: it has no other rows.  pg_dump, which writes the
+ * schema, is told their names.
  */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include "orchestrator/postgres/catalog.h"
 
+void catalog_free_partitions(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
+
 void catalog_filter_release(struct catalog_filter *f)
 {
+	catalog_free_partitions(f->partitions);
 	free(f->schemas);
 	free(f->not_schemas);
 	free(f->tables);
@@ -170,6 +181,58 @@ static int read_all(struct pg *pg, const struct dump_options *o, struct catalog_
 		: 0;
 }
 
+static void put_quoted(struct buf *b, const char *name)
+{
+	buf_putc(b, '"');
+	for (const char *p = name; *p; p++) {
+		if (*p == '"')
+			buf_putc(b, '"');
+		buf_putc(b, *p);
+	}
+	buf_putc(b, '"');
+}
+
+static void add_partition(struct catalog_filter *f, const PGresult *res, int row)
+{
+	struct buf pattern = {0};
+
+	f->tables[f->tables_count++] = (uint32_t)strtoul(PQgetvalue(res, row, 0), NULL, 10);
+	put_quoted(&pattern, PQgetvalue(res, row, 1));
+	buf_putc(&pattern, '.');
+	put_quoted(&pattern, PQgetvalue(res, row, 2));
+	f->partitions[f->partitions_count++] = buf_take(&pattern);
+}
+
+static int read_partitions(struct pg *pg, struct catalog_filter *f, struct error *err)
+{
+	struct buf sql cleanup(buf_release) = {0};
+	PGresult *res cleanup(pg_clearp) = NULL;
+	size_t cap = f->tables_count;
+	int n;
+
+	buf_puts(&sql, "WITH RECURSIVE s(oid) AS (SELECT u FROM pg_catalog.unnest('{");
+	for (size_t i = 0; i < f->tables_count; i++)
+		buf_printf(&sql, "%s%u", i ? "," : "", f->tables[i]);
+	buf_puts(&sql,
+		"}'::pg_catalog.oid[]) u UNION SELECT i.inhrelid FROM s JOIN pg_catalog.pg_class c ON c.oid = s.oid AND c.relkind = 'p'"
+		" JOIN pg_catalog.pg_inherits i ON i.inhparent = s.oid) SELECT s.oid, n.nspname, c.relname FROM s"
+		" JOIN pg_catalog.pg_class c ON c.oid = s.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE c.relispartition AND s.oid <> ALL ('{");
+	for (size_t i = 0; i < f->tables_count; i++)
+		buf_printf(&sql, "%s%u", i ? "," : "", f->tables[i]);
+	buf_puts(&sql, "}'::pg_catalog.oid[]) ORDER BY s.oid");
+	if (pg_exec(pg, buf_str(&sql), &res, err) < 0)
+		return err_context(err, "could not read the partitions of the selected tables");
+	n = PQntuples(res);
+	f->partitions = mem_zalloc(((size_t)n + 1) * sizeof(*f->partitions));
+	f->tables = mem_grow(f->tables, &cap, f->tables_count + (size_t)n, sizeof(*f->tables));
+	for (int i = 0; i < n; i++)
+		add_partition(f, res, i);
+	if (f->tables_count)
+		qsort(f->tables, f->tables_count, sizeof(*f->tables), compare_u32);
+	return 0;
+}
+
 int catalog_filter_read(struct pg *pg, const struct dump_options *o, struct catalog_filter *ret, struct error *err)
 {
 	struct catalog_filter f cleanup(catalog_filter_release) = {0};
@@ -179,6 +242,8 @@ int catalog_filter_read(struct pg *pg, const struct dump_options *o, struct cata
 	if (f.has_schemas || f.has_tables || o->exclude_schemas || o->exclude_tables) {
 		if (pg_exec(pg, "RESET search_path", NULL, err) < 0 || read_all(pg, o, &f, err) < 0 ||
 			pg_exec(pg, "SET search_path = ''", NULL, err) < 0)
+			return -1;
+		if (f.has_tables && read_partitions(pg, &f, err) < 0)
 			return -1;
 	}
 	*ret = f;

@@ -89,6 +89,7 @@ static int run_pg_dump(struct dump *d, struct error *err)
 	add_patterns(&a, "--schema", d->o.include_schemas);
 	add_patterns(&a, "--exclude-schema", d->o.exclude_schemas);
 	add_patterns(&a, "--table", d->o.include_tables);
+	add_patterns(&a, "--table", (const char *const *)d->catalog.partitions);
 	add_patterns(&a, "--exclude-table", d->o.exclude_tables);
 	if (pg_child_env(&d->leader, &env, err) < 0)
 		return -1;

@@ -224,7 +224,8 @@ static int run_pre_data(struct fill *f, struct error *err)
 
 	sort_pre_data(&f->schema.pre, entries);
 	set_phase(f->o, "schema");
-	if (schema_run(&f->pg, f->o, entries, f->schema.pre.entries_count, &f->done, err) < 0)
+	if (schema_make_missing(&f->pg, &f->schema, err) < 0 ||
+		schema_run(&f->pg, f->o, entries, f->schema.pre.entries_count, &f->done, err) < 0)
 		return -1;
 	f->times.pre_data += clock_mono_ms() - start;
 	return 0;

@@ -60,6 +60,8 @@ void schema_release(struct schema *s);
 const struct inv_table *schema_table(const struct schema *s, int id);
 /* The settings of pg_restore's preamble and ours, on a fresh connection that runs statements of the schema. */
 int schema_session(struct pg *pg, const struct schema *s, const struct restore_options *o, struct error *err) must_check;
+/* Schemas that entries are in, that none of them makes, and that are not there. */
+int schema_make_missing(struct pg *pg, const struct schema *s, struct error *err) must_check;
 /* Runs entries in their order, those in ${done} left out, some hundred a transaction, each with its item "toc:<id>". */
 int schema_run(struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count,
 	const struct done_set *done, struct error *err) must_check;

@@ -255,6 +255,22 @@ static int run_alone(struct pg *pg, const struct restore_options *o, const struc
 	return pg_execf(pg, err, "INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('toc:%d') ON CONFLICT DO NOTHING", e->id);
 }
 
+/* A partition that was backed up without what it is a part of: it is there itself, and nothing to attach it to. */
+static bool is_without_parent(const struct toc_entry *e, const struct error *failed)
+{
+	return strcmp(failed->sqlstate, "42P01") == 0 &&
+		(strcmp(e->desc, "TABLE ATTACH") == 0 || strcmp(e->desc, "INDEX ATTACH") == 0);
+}
+
+static int pass_over(struct pg *pg, const struct restore_options *o, const struct toc_entry *e, struct error *err)
+{
+	if (strcmp(e->desc, "TABLE ATTACH") == 0)
+		event_text(o->events, EVENT_WARNING,
+			"\"%s\" of schema \"%s\" becomes a table of its own: what it is a partition of is not in the backup",
+			e->name, e->schema);
+	return pg_execf(pg, err, "INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('toc:%d') ON CONFLICT DO NOTHING", e->id);
+}
+
 static int run_batch(
 	struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count, struct error *err)
 {
@@ -283,6 +299,8 @@ static int run_batch(
 	}
 	if (strcmp(failed.sqlstate, "25001") == 0)
 		return run_alone(pg, o, entries[0], err);
+	if (is_without_parent(entries[0], &failed))
+		return pass_over(pg, o, entries[0], err);
 	err_move(err, &failed);
 	return schema_entry_failed(entries[0], err);
 }
@@ -303,6 +321,56 @@ int schema_run(struct pg *pg, const struct restore_options *o, const struct toc_
 		if (run_batch(pg, o, batch, n, err) < 0)
 			return -1;
 		n = bytes = 0;
+	}
+	return 0;
+}
+
+/* --- schemas ------------------------------------------------------------------------------------------------------------ */
+
+static bool has_extension(const struct schema *s)
+{
+	for (size_t i = 0; i < s->pre.entries_count; i++)
+		if (strcmp(s->pre.entries[i].desc, "EXTENSION") == 0)
+			return true;
+	return false;
+}
+
+static bool makes_schema(const struct schema *s, const char *name)
+{
+	for (size_t i = 0; i < s->pre.entries_count; i++)
+		if (strcmp(s->pre.entries[i].desc, "SCHEMA") == 0 && strcmp(s->pre.entries[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static int make_schema(struct pg *pg, const char *name, struct error *err)
+{
+	char *ident cleanup(mem_freep) = pg_ident(name);
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(pg, "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1", 1, (const char *const[]){name}, &res, err) < 0)
+		return -1;
+	return PQntuples(res) ? 0 : pg_execf(pg, err, "CREATE SCHEMA %s", ident);
+}
+
+/*
+ * A backup of single tables has their schemas' names and no more.  One of everything has all of its schemas, but for those that
+ * extensions make, and these must not be there before their extension.
+ */
+int schema_make_missing(struct pg *pg, const struct schema *s, struct error *err)
+{
+	const char *last = "";
+
+	if (has_extension(s))
+		return 0;
+	for (size_t i = 0; i < s->pre.entries_count; i++) {
+		const char *name = s->pre.entries[i].schema;
+
+		if (!name || !*name || strcmp(name, "-") == 0 || strcmp(name, last) == 0)
+			continue;
+		last = name;
+		if (!makes_schema(s, name) && make_schema(pg, name, err) < 0)
+			return err_context(err, "could not create schema \"%s\"", name);
 	}
 	return 0;
 }
