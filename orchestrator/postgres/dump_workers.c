@@ -15,6 +15,8 @@
 
 #define WATCH_MS 2000
 #define TICK_MS 200
+#define AGE_FIRST_MS 5000
+#define AGE_WATCH_MS 20000
 
 /* Who copies: a worker's connection or the leader's, and the stream its rows go to. */
 struct copier {
@@ -191,7 +193,36 @@ static void *worker_thread(void *arg)
 struct watch {
 	int64_t next_ms, waiting_since_ms;
 	bool is_told;
+	int64_t next_age_ms;
+	bool is_age_told;
 };
+
+/* Told, and no more: how old a backup's snapshot may get is for those to say who run the database. */
+static int watch_age(struct dump *d, struct watch *w, struct error *err)
+{
+	const struct pg_options o = {.conninfo = d->o.conninfo, .what = "dump watch", .cancel = &d->stop};
+	int64_t now = clock_mono_ms(), age, bound;
+	struct error failed cleanup(err_clear) = ERROR_INIT;
+	int rc;
+
+	if (w->is_age_told || now < w->next_age_ms)
+		return 0;
+	w->next_age_ms = now + AGE_WATCH_MS;
+	rc = snapshot_age(&o, d->leader.backend_pid, &age, &bound, &failed);
+	if (rc < 0 && failed.class == ERR_CANCELLED)
+		return err_move(err, &failed);
+	if (rc < 0)
+		event_text(d->o.events, EVENT_DEBUG, "could not ask for the age of the snapshot: %s", failed.message);
+	if (rc <= 0 || age < bound)
+		return 0;
+	w->is_age_told = true;
+	event_text(d->o.events, EVENT_WARNING,
+		"the snapshot of the dump is %" PRId64
+		" transactions old: until it ends vacuum cannot clean up behind it, and from"
+		" autovacuum_freeze_max_age on autovacuum runs against wraparound",
+		age);
+	return 0;
+}
 
 /* An exclusive lock that queues behind ours stops everybody behind it: we give way rather than hold up the application. */
 static int watch(struct dump *d, struct watch *w, struct error *err)
@@ -207,7 +238,8 @@ static int watch(struct dump *d, struct watch *w, struct error *err)
 	if (rc < 0)
 		return err_context(err, "could not look after the snapshot");
 	if (rc == 0) {
-		*w = (struct watch){.next_ms = w->next_ms};
+		w->waiting_since_ms = 0;
+		w->is_told = false;
 		return 0;
 	}
 	if (!w->waiting_since_ms)
@@ -254,7 +286,7 @@ static int await(struct dump *d, size_t *ret_piece)
 static int lead(struct dump *d, struct error *err)
 {
 	struct copier c = {.d = d, .pg = &d->leader, .is_leader = true};
-	struct watch w = {.next_ms = clock_mono_ms() + WATCH_MS};
+	struct watch w = {.next_ms = clock_mono_ms() + WATCH_MS, .next_age_ms = clock_mono_ms() + AGE_FIRST_MS};
 	size_t piece = 0;
 	int rc = 0, state;
 
@@ -267,6 +299,8 @@ static int lead(struct dump *d, struct error *err)
 			rc = cancel_check(&d->stop, err);
 		if (rc == 0)
 			rc = watch(d, &w, err);
+		if (rc == 0)
+			rc = watch_age(d, &w, err);
 	}
 	if (c.stream)
 		d->sink->stream_close(c.stream);

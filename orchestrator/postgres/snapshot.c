@@ -188,6 +188,24 @@ int snapshot_waiting(struct pg *leader, char **ret, struct error *err)
 	return pg_value(leader, sql, ret, err);
 }
 
+int snapshot_age(const struct pg_options *o, int pid, int64_t *ret_age, int64_t *ret_bound, struct error *err)
+{
+	struct pg pg cleanup(pg_close) = {0};
+	PGresult *res cleanup(pg_clearp) = NULL;
+	char *sql cleanup(mem_freep) = mem_printf(
+		"SELECT pg_catalog.age(backend_xmin), pg_catalog.current_setting('autovacuum_freeze_max_age')::pg_catalog.int8 * 3 / 4"
+		" FROM pg_catalog.pg_stat_activity WHERE pid = %d AND backend_xmin IS NOT NULL",
+		pid);
+
+	if (pg_open(o, &pg, err) < 0 || pg_exec(&pg, sql, &res, err) < 0)
+		return -1;
+	if (!PQntuples(res))
+		return 0;
+	*ret_age = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+	*ret_bound = strtoll(PQgetvalue(res, 0, 1), NULL, 10);
+	return 1;
+}
+
 /* --- workers ------------------------------------------------------------------------------------------------------------ */
 
 int snapshot_join(struct pg *pg, const char *id, struct error *err)

@@ -16,6 +16,12 @@ int snapshot_begin(struct pg *leader, const struct dump_options *o, struct catal
 	struct error *err) must_check;
 int snapshot_join(struct pg *pg, const char *id, struct error *err) must_check;
 
+/*
+ * How many transactions old the oldest one is that the snapshot of server process ${pid} keeps from vacuum, and three quarters of
+ * autovacuum_freeze_max_age, from where vacuum soon cannot do what it must.  Asked on a connection of its own: within one transaction
+ * age() does not move.  1, 0 when that process holds no snapshot, -1.
+ */
+int snapshot_age(const struct pg_options *o, int pid, int64_t *ret_age, int64_t *ret_bound, struct error *err) must_check;
 /* Who waits behind our locks: 1 (malloc'd text "process 12 (application "x"): <query>"), 0 nobody, -1. */
 int snapshot_waiting(struct pg *leader, char **ret, struct error *err) must_check;
 
