@@ -25,6 +25,7 @@ static const struct {
 	[S3_OP_COPY_PART] = {"PUT", "copy a part of object", "s3:PutObject", false},
 	[S3_OP_LIST_PARTS] = {"GET", "list the parts of object", "s3:ListMultipartUploadParts", false},
 	[S3_OP_COMPLETE] = {"POST", "complete object", "s3:PutObject", false},
+	[S3_OP_RETAIN] = {"PUT", "lock object", "s3:PutObjectRetention", false},
 	[S3_OP_ABORT] = {"DELETE", "abort the upload of object", "s3:AbortMultipartUpload", false},
 	[S3_OP_LIST] = {"GET", "list objects of", "s3:ListBucket", false},
 	[S3_OP_LIST_UPLOADS] = {"GET", "list unfinished uploads of", "s3:ListBucketMultipartUploads", false},
@@ -78,29 +79,30 @@ static void explain_permission(const struct failure *f, const char *what, struct
 
 	err_set(err, ERR_DENIED, "%s: permission %s is missing", what, ops[op].permission);
 	if (op == S3_OP_HEAD || op == S3_OP_GET)
-		err_hint(err, "Grant %s and s3:ListBucket on bucket \"%s\" to the credentials of %s.", ops[op].permission,
-			f->s->bucket, credentials_of(f));
+		err_hint(err, "Grant %s and s3:ListBucket on bucket \"%s\" to the owner of the credentials, which come from %s.",
+			ops[op].permission, f->s->bucket, credentials_of(f));
 	else
-		err_hint(err, "Grant %s on bucket \"%s\" to the credentials of %s.", ops[op].permission, f->s->bucket,
-			credentials_of(f));
+		err_hint(err, "Grant %s on bucket \"%s\" to the owner of the credentials, which come from %s.",
+			ops[op].permission, f->s->bucket, credentials_of(f));
 }
 
 static void explain_signature(const struct failure *f, const char *what, struct error *err)
 {
 	err_set(err, ERR_DENIED, "%s: the server does not accept the signature", what);
-	err_hint(err, "Check the secret access key of %s.", credentials_of(f));
+	err_hint(err, "Check the secret access key. The credentials come from %s.", credentials_of(f));
 }
 
 static void explain_access_key(const struct failure *f, const char *what, struct error *err)
 {
 	err_set(err, ERR_DENIED, "%s: the server does not know the access key", what);
-	err_hint(err, "Check the access key id of %s, and that it belongs to this endpoint.", credentials_of(f));
+	err_hint(err, "Check the access key id, and that it belongs to this endpoint. The credentials come from %s.",
+		credentials_of(f));
 }
 
 static void explain_token(const struct failure *f, const char *what, struct error *err)
 {
 	err_set(err, ERR_DENIED, "%s: the session token is not valid any more", what);
-	err_hint(err, "Renew the credentials of %s.", credentials_of(f));
+	err_hint(err, "Renew the credentials. They come from %s.", credentials_of(f));
 }
 
 static void explain_clock(const struct failure *f, const char *what, struct error *err)
@@ -141,6 +143,16 @@ static void explain_region(const struct failure *f, const char *what, struct err
 	}
 }
 
+static void explain_argument(const struct failure *f, const char *what, struct error *err)
+{
+	const struct s3 *s = f->s;
+
+	err_set(err, ERR_FAILED, "%s: the server does not take what the request says", what);
+	if (s->storage_class || s->server_side_encryption || s->kms_key_id || s->object_lock_mode)
+		err_hint(err,
+			"Check the storage class, the encryption and the object lock that are configured for the repository.");
+}
+
 /* --- tables ---------------------------------------------------------------------------------------------------------------- */
 
 struct verdict {
@@ -174,6 +186,8 @@ static const struct verdict by_code[] = {
 	{"PermanentRedirect", 0, ERR_NONE, NULL, NULL, explain_region},
 	{"TemporaryRedirect", 0, ERR_NONE, NULL, NULL, explain_region},
 	{"IllegalLocationConstraintException", 0, ERR_NONE, NULL, NULL, explain_region},
+	{"InvalidArgument", 0, ERR_NONE, NULL, NULL, explain_argument},
+	{"InvalidRequest", 0, ERR_NONE, NULL, NULL, explain_argument},
 	{"SlowDown", 0, ERR_RETRY, "the server asks to slow down", NULL, NULL},
 	{"ServiceUnavailable", 0, ERR_RETRY, "the server is overloaded", NULL, NULL},
 	{"TooManyRequests", 0, ERR_RETRY, "the server asks to slow down", NULL, NULL},

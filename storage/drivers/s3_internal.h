@@ -59,6 +59,7 @@ enum s3_op {
 	S3_OP_COPY_PART,
 	S3_OP_LIST_PARTS,
 	S3_OP_COMPLETE,
+	S3_OP_RETAIN,
 	S3_OP_ABORT,
 	S3_OP_LIST,
 	S3_OP_LIST_UPLOADS,
@@ -145,6 +146,7 @@ void s3_xml_escape(const char *text, struct buf *out);
 /* "%2F" and "+" of keys that were listed with encoding-type=url; in place. */
 void s3_unescape(char *text);
 int64_t s3_time_ms(const char *text);          /* "2026-11-22T15:20:12.129414465Z"; NULL or none: 0 */
+int64_t s3_now_ms(const struct s3_answer *a);  /* by the server's clock where it told it */
 char *s3_unquote(const char *etag) must_check; /* an ETag without its quotes; malloc'd */
 
 /* --- operations ------------------------------------------------------------------------------------------------------------ */

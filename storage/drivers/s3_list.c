@@ -147,7 +147,7 @@ static int abort_one(struct sweep *w, const char *full_key, const char *id, stru
 static int sweep_page(struct sweep *w, const struct page *p, struct error *err)
 {
 	/* By the server's clock, which dated the uploads too. */
-	int64_t now_ms = p->answer.http.date_ms ? p->answer.http.date_ms : clock_utc_ms();
+	int64_t now_ms = s3_now_ms(&p->answer);
 
 	for (const xmlNode *n = p->root->children; n; n = n->next) {
 		char *key cleanup(mem_freep) = NULL, *id cleanup(mem_freep) = NULL, *initiated cleanup(mem_freep) = NULL;

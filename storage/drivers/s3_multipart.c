@@ -10,6 +10,9 @@
  * the key is ours when its ETag is that of our parts (the MD5 of their MD5s and their number), or when it carries our tag in its metadata
  * and has our length.
  *
+ * A retention lock is asked for when the upload begins.  Ceph (16.2) does not hear that: what is not locked as long as it should be when
+ * it is there is locked then.
+ *
  * If-None-Match at the end is honoured by some and ignored by others; an exclusive upload looks before, too.
  */
 #include "storage/drivers/s3_internal.h"
@@ -18,15 +21,18 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/hash.h"
 
 #define TAG_HEADER "x-amz-meta-holdfast-tag"
 #define SUM_MARK " sha256="
 #define MD5_BYTES 16
+#define LOCK_SLACK_MS 2000 /* servers round */
 
 struct driver_upload {
 	struct s3 *s;
 	char *key, *tag, *id; /* tag as it stands in the header */
+	int64_t begun_ms;     /* here; UTC */
 	bool is_exclusive;
 };
 
@@ -121,6 +127,7 @@ int s3_upload_begin(
 	u->key = mem_strdup(t->key);
 	u->tag = buf_take(&tag);
 	u->is_exclusive = t->is_exclusive;
+	u->begun_ms = clock_utc_ms();
 	u->id = resume_id ? mem_strdup(resume_id) : NULL;
 	if ((resume_id ? begin_again(u, err) : begin_new(u, err)) < 0)
 		return -1;
@@ -372,6 +379,43 @@ static int commit_parts(const struct driver_upload *u, const struct driver_part 
 	return send_complete(u, &body, err) < 0 ? settle_commit(u, parts, count, err) : 0;
 }
 
+static int put_retention(const struct driver_upload *u, const char *until, struct error *err)
+{
+	struct buf body cleanup(buf_release) = {0};
+	struct s3_call c = {.op = S3_OP_RETAIN, .key = u->key, .params = {{"retention", NULL}}, .has_checksum = true};
+	struct s3_answer a cleanup(release_answer) = {0};
+
+	buf_puts(&body, "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>");
+	s3_xml_escape(u->s->object_lock_mode, &body);
+	buf_printf(&body, "</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>", until);
+	c.body = body.data;
+	c.body_bytes = body.len;
+	if (s3_ask(u->s, &c, &a, err) < 0)
+		return -1;
+	return s3_is_ok(&a) ? 0 : s3_fail(u->s, &c, &a, err);
+}
+
+/* The object is there: sees to it that it is locked as configured. */
+static int ensure_lock(const struct driver_upload *u, struct error *err)
+{
+	struct s3_answer a cleanup(release_answer) = {0};
+	int64_t want_ms = u->begun_ms + u->s->object_lock_ms;
+	const char *mode;
+	char until[CLOCK_TEXT_BYTES];
+	int rc;
+
+	if (!u->s->object_lock_mode)
+		return 0;
+	rc = s3_head(u->s, u->key, &a, err);
+	if (rc < 0)
+		return -1;
+	mode = http_header(&a.http, "x-amz-object-lock-mode");
+	if (mode && strcmp(mode, u->s->object_lock_mode) == 0 &&
+		s3_time_ms(http_header(&a.http, "x-amz-object-lock-retain-until-date")) + LOCK_SLACK_MS >= want_ms)
+		return 0;
+	return put_retention(u, clock_format(want_ms, until), err);
+}
+
 int s3_upload_commit(struct driver_upload *u, const struct driver_part *parts, size_t parts_count, struct error *err)
 {
 	struct driver_part empty = {.number = 1};
@@ -384,6 +428,8 @@ int s3_upload_commit(struct driver_upload *u, const struct driver_part *parts, s
 		parts_count = 1;
 	}
 	rc = commit_parts(u, parts, parts_count, err);
+	if (rc == 0)
+		rc = ensure_lock(u, err);
 	free(empty.etag);
 	if (rc == 0)
 		s3_upload_release(u);

@@ -41,7 +41,7 @@ static int check_lock(const struct s3 *s, const char *key, const struct s3_answe
 {
 	const char *until = http_header(&a->http, "x-amz-object-lock-retain-until-date");
 	const char *hold = http_header(&a->http, "x-amz-object-lock-legal-hold");
-	int64_t until_ms = s3_time_ms(until), now_ms = a->http.date_ms ? a->http.date_ms : clock_utc_ms();
+	int64_t until_ms = s3_time_ms(until), now_ms = s3_now_ms(a);
 	char *name cleanup(mem_freep) = s3_name(s, key), text[CLOCK_TEXT_BYTES];
 
 	if (hold && strcmp(hold, "ON") == 0)

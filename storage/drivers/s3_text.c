@@ -21,7 +21,11 @@ int s3_endpoint_parse(const char *endpoint, char **ret_scheme, char **ret_host, 
 		return err_hint(err, "It must read \"https://host\" or \"https://host:port\".");
 	}
 	host += 3;
-	length = strcspn(host, "/?#@ ");
+	length = strcspn(host, "/?# ");
+	if (strchr(host, '@')) { /* not repeated: it may hold a secret */
+		err_set(err, ERR_CONFIG, "an endpoint cannot hold a key or a password");
+		return err_hint(err, "Set access_key_id and secret_access_key.");
+	}
 	if (length == 0 || (host[length] && strcmp(host + length, "/") != 0)) {
 		err_set(err, ERR_CONFIG, "endpoint \"%s\" is more than a server", endpoint);
 		return err_hint(err,
@@ -82,6 +86,11 @@ int64_t s3_time_ms(const char *text)
 	seconds = mem_realloc(seconds, strlen(seconds) + 2);
 	strcat(seconds, "Z");
 	return clock_parse(seconds, &at_ms, &err) < 0 ? 0 : at_ms;
+}
+
+int64_t s3_now_ms(const struct s3_answer *a)
+{
+	return a->http.date_ms ? a->http.date_ms : clock_utc_ms();
 }
 
 /* --- XML ------------------------------------------------------------------------------------------------------------------- */
