@@ -12,6 +12,7 @@
 #include "cmd/runner.h"
 #include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
+#include "orchestrator/steps/steps.h"
 
 #define PLAN "backup"
 
@@ -144,6 +145,22 @@ static int add_version(struct app *app, const struct target *t, json_t *paramete
 	return rc < 0 ? -1 : 0;
 }
 
+/* The stack's retention policy is applied once the new set is there. */
+static int add_retention(const struct target *t, json_t *parameters, struct error *err)
+{
+	struct retention_policy policy = {0};
+	const char *zone = NULL;
+	int rc = t->config_stack ? config_stack_retention(t->config_stack, &policy, &zone, err) : 0;
+
+	if (rc <= 0)
+		return rc;
+	json_object_set_new(parameters, "prune", json_true());
+	json_object_set_new(parameters, "retention", retention_policy_json(&policy));
+	if (zone)
+		json_object_set_new(parameters, "timezone", json_string(zone));
+	return 0;
+}
+
 int cmd_backup(struct app *app, struct error *err)
 {
 	struct target t cleanup(target_release) = {0};
@@ -155,7 +172,8 @@ int cmd_backup(struct app *app, struct error *err)
 	if (config_check_backup(t.config_stack, &app->ui.sink, err) < 0)
 		return -1;
 	parameters = runner_parameters(app, &t);
-	if (add_version(app, &t, parameters, err) < 0 || runner_open(app, t.stack, t.database, &r, err) < 0)
+	if (add_version(app, &t, parameters, err) < 0 || add_retention(&t, parameters, err) < 0 ||
+		runner_open(app, t.stack, t.database, &r, err) < 0)
 		return -1;
 	if (!r.options.is_dry_run && settle_earlier(&r, parameters, err) < 0)
 		return -1;

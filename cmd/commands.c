@@ -73,6 +73,13 @@ const struct command commands[CMD_COUNT] = {
 		.doc = "Removes nothing by itself: the next prune does, if the policy wants it.",
 		.example = "holdfast unpin 20261120T031500Z --stack shop", .words = "latest", .run = cmd_unpin,
 		.needs_config = true},
+	[CMD_COPY] = {"copy", "ID|latest", 1, 1, "copy a backup set to another repository",
+		.doc = "Reads the set from --from, or from the stack's repositories, and makes it a set\n"
+		       "of --to, encrypted or not as that is configured.  Its checksum is compared with\n"
+		       "the manifest first.  Without an identity an encrypted set can be copied to a\n"
+		       "repository that is encrypted to the same recipients.",
+		.example = "holdfast copy latest --from local --to offsite", .statuses = "3, 4, 5", .words = "latest",
+		.run = cmd_copy, .needs_config = true},
 	[CMD_DROP_OLD] = {"drop-old", "NAME", 1, 1, "drop a database that a restore has kept",
 		.doc = "Drops only databases that a swap has put aside and marked; \"holdfast status\"\n"
 		       "lists them.  The rows in it are gone for good.",

@@ -204,6 +204,17 @@ static int add_repository(struct app *app, unsigned needs, struct target *t, con
 	return config_repository_url(configured, &url, err) < 0 ? -1 : check_scheme(name, url, err);
 }
 
+int target_set_repositories(struct app *app, struct target *t, const struct option_value *given, struct error *err)
+{
+	for (size_t i = 0; i < t->repositories_count; i++)
+		free(t->repositories[i]);
+	t->repositories_count = 0;
+	for (size_t i = 0; i < given->count; i++)
+		if (add_repository(app, NEED_REPOSITORY, t, given->texts[i], err) < 0)
+			return -1;
+	return 0;
+}
+
 static int choose_repositories(struct app *app, unsigned needs, struct target *t, struct error *err)
 {
 	const struct option_value *given = &app->options.values[OPT_REPOSITORY];

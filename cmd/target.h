@@ -32,6 +32,9 @@ void target_release(struct target *t);
 int target_conninfo(struct app *app, const char *text, char **ret, struct error *err) must_check;
 
 void target_add_repository(struct target *t, const char *name_or_url);
+/* Those of an option, in the place of what was chosen before.  ERR_CONFIG: not configured, and no directory or URL. */
+struct option_value;
+int target_set_repositories(struct app *app, struct target *t, const struct option_value *given, struct error *err) must_check;
 /* Of the target's repositories as a parameter of a plan: a string, or an array of strings; NULL: none. */
 json_t *target_repository_parameter(const struct target *t);
 

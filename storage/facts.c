@@ -19,7 +19,23 @@ void set_facts_release(struct set_facts *f)
 	free(f->stack);
 	free(f->server_version);
 	free(f->database);
+	for (char **text = f->recipients; text && *text; text++)
+		free(*text);
+	free(f->recipients);
 	*f = (struct set_facts){0};
+}
+
+static char **copy_texts(char *const *texts)
+{
+	char **out;
+	size_t count = 0;
+
+	while (texts && texts[count])
+		count++;
+	out = mem_zalloc((count + 1) * sizeof(*out));
+	for (size_t i = 0; i < count; i++)
+		out[i] = mem_strdup(texts[i]);
+	return out;
 }
 
 void set_facts_of(const struct repository *r, const struct manifest *m, const struct stored_archive *a, struct set_facts *ret)
@@ -40,15 +56,17 @@ void set_facts_of(const struct repository *r, const struct manifest *m, const st
 		ret->rows += inv->tables[i].rows;
 		ret->content_bytes += inv->tables[i].content_bytes;
 	}
-	if (r->is_encrypted)
+	if (r->is_encrypted) {
+		ret->recipients = copy_texts(r->encrypt_to);
 		return;
+	}
 	ret->server_version = inv->server_version_text ? mem_strdup(inv->server_version_text) : NULL;
 	ret->database = inv->database ? mem_strdup(inv->database) : NULL;
 }
 
 /* --- as text --------------------------------------------------------------------------------------------------------------- */
 
-static void write_text(const struct repository *r, const struct set_facts *f, struct buf *out)
+static void write_text(const struct set_facts *f, struct buf *out)
 {
 	struct json_writer w = {.out = out, .is_pretty = true};
 	char at[CLOCK_TEXT_BYTES], hex[2 * BODY_DIGEST_BYTES + 1];
@@ -72,9 +90,9 @@ static void write_text(const struct repository *r, const struct set_facts *f, st
 	jw_u64(&w, "body_bytes", f->archive.body_bytes);
 	jw_str(&w, "body_xxh3_128", hex_encode(f->archive.body_digest, BODY_DIGEST_BYTES, hex));
 	jw_end_object(&w);
-	if (f->is_encrypted && r->encrypt_to) {
+	if (f->recipients) {
 		jw_array(&w, "age_recipients");
-		for (char **text = r->encrypt_to; *text; text++)
+		for (char **text = f->recipients; *text; text++)
 			jw_str(&w, NULL, *text);
 		jw_end_array(&w);
 	}
@@ -106,6 +124,17 @@ static bool read_time(const json_t *top, const char *key, int64_t *ret)
 	return clock_parse(json_get_str(top, key, ""), ret, &ignored) == 0;
 }
 
+static char **read_texts(const json_t *list)
+{
+	size_t count = json_array_size(list), read = 0;
+	char **out = mem_zalloc((count + 1) * sizeof(*out));
+
+	for (size_t i = 0; i < count; i++)
+		if (json_is_string(json_array_get(list, i)))
+			out[read++] = mem_strdup(json_string_value(json_array_get(list, i)));
+	return out;
+}
+
 static bool read_members(const json_t *top, struct set_facts *f)
 {
 	const json_t *archive = json_object_get(top, "archive"), *encrypted = json_object_get(archive, "encrypted");
@@ -115,6 +144,8 @@ static bool read_members(const json_t *top, struct set_facts *f)
 	f->database = optional_text(top, "database");
 	f->server_version = optional_text(top, "server_version");
 	f->is_encrypted = json_is_true(encrypted);
+	if (f->is_encrypted)
+		f->recipients = read_texts(json_object_get(top, "age_recipients"));
 	return f->backup_id && f->stack && json_is_boolean(encrypted) && read_time(top, "started_at", &f->started_at_ms) &&
 		read_time(top, "ended_at", &f->ended_at_ms) && read_number(top, "tables", &f->tables) &&
 		read_number(top, "rows", &f->rows) && read_number(top, "content_bytes", &f->content_bytes) &&
@@ -149,7 +180,7 @@ int set_facts_store(struct repository *r, const struct set_facts *f, struct erro
 	struct error failure cleanup(err_clear) = ERROR_INIT;
 	int rc;
 
-	write_text(r, f, &text);
+	write_text(f, &text);
 	if (r->place->ops->put(r->place, &t, text.data, text.len, &failure) == 0)
 		return 0;
 	if (failure.class == ERR_CONFLICT) {

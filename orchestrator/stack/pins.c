@@ -93,7 +93,7 @@ static void warn_unused(const struct config_stack *s, const char *const *names, 
 
 int config_check_backup(const struct config_stack *s, struct event_sink *events, struct error *err)
 {
-	static const char *const unused[] = {"retention", "objectives", NULL};
+	static const char *const unused[] = {"objectives", NULL};
 	const struct yaml_node *files = s ? yaml_get(s->node, "files") : NULL;
 
 	if (files) {

@@ -5,8 +5,27 @@
 static const struct param_spec params[] = {
 	DUMP_PARAMS,
 	{"repository", PARAM_LIST, .about = "names or URLs of the repositories that will be written; looked at when given"},
+	{"verify", PARAM_STRING, .about = "what will be read back; what cannot be read here is told now"},
 	{0},
 };
+
+static int check_read_back(struct step_context *ctx, struct repository *r, struct error *err)
+{
+	const char *text = step_str(ctx, "verify");
+	enum verify_level level = r->read_back;
+	int is_readable;
+
+	if (text && verify_level_parse(text, &level, err) < 0)
+		return -1;
+	if (level != VERIFY_CONTENT)
+		return 0;
+	is_readable = repository_unlock(r, err);
+	if (is_readable != 0)
+		return is_readable < 0 ? -1 : 0;
+	err_set(err, ERR_CONFIG, "repository \"%s\": the content of an encrypted set cannot be read back without an identity",
+		r->name);
+	return err_hint(err, "Read back \"checksums\" where there is no identity; a host that has one can verify the content.");
+}
 
 /* What is not there yet will be made; anything else that keeps the repository from being used is told now. */
 static int check_repository(struct step_context *ctx, const char *name, bool is_alone, struct error *err)
@@ -14,7 +33,7 @@ static int check_repository(struct step_context *ctx, const char *name, bool is_
 	cleanup(repository_closep) struct repository *r = NULL;
 
 	if (step_open_named(ctx, name, is_alone ? 0 : REPOSITORY_BRIEF, &r, err) == 0)
-		return repository_check_writable(r, err);
+		return repository_check_writable(r, err) < 0 ? -1 : check_read_back(ctx, r, err);
 	if (err->class != ERR_CONFIG || err->sys_errno != ENOENT)
 		return -1;
 	err_clear(err);

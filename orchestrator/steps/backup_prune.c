@@ -16,6 +16,7 @@ static const struct param_spec params[] = {
 		.about =
 			"keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly: numbers; keep_within: a time"},
 	{"timezone", PARAM_STRING, .about = "whose days, weeks and months are counted; default: the host's"},
+	{"must_succeed", PARAM_BOOL, .default_text = "true", .about = "false: what fails leaves the run degraded"},
 	{0},
 };
 
@@ -26,6 +27,7 @@ static const struct output_spec outputs[] = {
 	{"damaged", "how many damaged sets were kept"},
 	{"rubbish", "how many remains of interrupted backups and prunes were removed"},
 	{"uploads", "how many unfinished uploads were removed"},
+	{"degraded", "what failed, where that does not fail the run"},
 	{0},
 };
 
@@ -161,6 +163,11 @@ static int run(struct step_context *ctx, struct error *err)
 	t.locked = json_array();
 	rc = prune_all(ctx, &o, &t, err);
 	fill_outputs(ctx, &t);
+	if (rc < 0 && err->class != ERR_CANCELLED && !step_bool(ctx, "must_succeed")) {
+		step_output_str(ctx, "degraded", err->message);
+		err_clear(err);
+		rc = 0;
+	}
 	json_decref(t.removed);
 	json_decref(t.locked);
 	sets_in_use_release(in_use, o.in_use_count);

@@ -6,6 +6,8 @@ const struct step_kind *const step_kinds[] = {
 	&step_backup_upload,
 	&step_backup_verify,
 	&step_backup_commit,
+	&step_backup_copy,
+	&step_backup_catch_up,
 	&step_backup_select,
 	&step_backup_hold,
 	&step_backup_release,

@@ -6,7 +6,7 @@ _holdfast() {
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		backup | list | show | verify | restore | prune | pin | unpin | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
+		backup | list | show | verify | restore | prune | pin | unpin | copy | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
 			command=${COMP_WORDS[i]}
 			break
 			;;
@@ -24,6 +24,8 @@ _holdfast() {
 	--username | -U) ;;
 	--repository | -r) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	--identity | -i) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--from) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	--to) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	--jobs | -j) ;;
 	--schema | -n) ;;
 	--exclude-schema | -N) ;;
@@ -57,7 +59,7 @@ _holdfast() {
 	[ "$words" ] || return 0
 	case $command in
 	'')
-		words='backup list show verify restore prune pin unpin drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='backup list show verify restore prune pin unpin copy drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	backup)
 		words=' --database --host --port --username --repository --identity --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -82,6 +84,9 @@ _holdfast() {
 		;;
 	unpin)
 		words='latest --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	copy)
+		words='latest --identity --from --to --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	drop-old)
 		words=' --database --host --port --username --yes --config --state-dir --stack --output --quiet --verbose --help --version'

@@ -246,7 +246,7 @@ static void keys_not_acted_on_are_named(void **state)
 	assert_int_equal(parse(text, &c, &err), 0);
 	assert_int_equal(config_check_backup(&c.stacks[0], &sink, &err), 0);
 	assert_string_equal(buf_str(&said),
-		"keys \"retention\", \"objectives\" of stack \"shop\" are not acted on by this version of holdfast");
+		"key \"objectives\" of stack \"shop\" is not acted on by this version of holdfast");
 }
 
 static void configuration_is_looked_for_in_this_order(void **state)
