@@ -42,73 +42,6 @@ void prune_report_release(struct prune_report *report)
 	*report = (struct prune_report){0};
 }
 
-/* --- sets ------------------------------------------------------------------------------------------------------------------ */
-
-static const struct prune_use *find_use(const struct prune_job *job, const char *backup_id)
-{
-	for (size_t i = 0; i < job->options->in_use_count; i++)
-		if (strcmp(job->options->in_use[i].backup_id, backup_id) == 0)
-			return &job->options->in_use[i];
-	return NULL;
-}
-
-/* Why the set is needed, malloc'd; NULL: nobody needs it. */
-static char *held_for(const struct prune_job *job, const char *backup_id)
-{
-	const struct prune_use *use = find_use(job, backup_id);
-	char *holds cleanup(mem_freep) = holds_reasons(job->holds, job->holds_count, job->options->stack, backup_id, job->now_ms);
-
-	if (use && holds)
-		return mem_printf("%s; %s", use->reason, holds);
-	return use ? mem_strdup(use->reason) : take_ptr(holds);
-}
-
-/* One entry of the report for each set, judged. */
-static int decide(struct prune_job *job, const struct backup_set_info *infos, size_t count, struct error *err)
-{
-	const struct prune_options *o = job->options;
-	struct retention_set *sets cleanup(mem_freep) = mem_zalloc((count + 1) * sizeof(*sets));
-	struct retention_verdict *verdicts cleanup(mem_freep) = mem_zalloc((count + 1) * sizeof(*verdicts));
-	struct arena arena cleanup(arena_release) = {0};
-	int rc;
-
-	for (size_t i = 0; i < count; i++) {
-		char *held cleanup(mem_freep) = held_for(job, infos[i].backup_id);
-
-		sets[i] = (struct retention_set){
-			.id = infos[i].backup_id,
-			.completed_at_ms = infos[i].ended_at_ms,
-			.is_verified = !infos[i].problem, /* it was read back before its manifest was written */
-			.is_pinned = holds_find_pin(job->holds, job->holds_count, o->stack, infos[i].backup_id) != NULL,
-			.held_for = arena_strdup(&arena, held),
-			.damage = infos[i].problem,
-		};
-	}
-	rc = retention_decide(o->policy, o->time_zone, sets, count, verdicts, err);
-	job->report->sets = mem_zalloc((count + 1) * sizeof(*job->report->sets));
-	for (size_t i = 0; rc == 0 && i < count; i++) {
-		struct prune_set *s = &job->report->sets[job->report->count++];
-
-		*s = (struct prune_set){
-			.backup_id = mem_strdup(infos[i].backup_id),
-			.completed_at_ms = infos[i].ended_at_ms,
-			.archive_bytes = infos[i].archive_bytes,
-			.is_damaged = infos[i].problem != NULL,
-			.is_pinned = sets[i].is_pinned,
-			.outcome = verdicts[i].is_kept ? PRUNE_KEPT : PRUNE_REMOVED,
-			.reasons = take_ptr(verdicts[i].reasons),
-			.reasons_count = verdicts[i].reasons_count,
-		};
-		verdicts[i].reasons_count = 0;
-		if (s->is_damaged && !o->is_dry_run)
-			event_text(o->events, EVENT_WARNING,
-				"backup set \"%s\" in repository \"%s\" is damaged, and was kept: %s", s->backup_id,
-				job->repository->name, infos[i].problem);
-	}
-	retention_verdicts_release(verdicts, count);
-	return rc;
-}
-
 /* --- rubbish --------------------------------------------------------------------------------------------------------------- */
 
 /* The time an id begins with.  0, or -1 where it is none (99 for a month). */
@@ -125,7 +58,7 @@ static bool is_rubbish(const struct prune_job *job, const struct prune_object *l
 {
 	int64_t newest;
 
-	if (list[0].rank == RANK_MANIFEST || find_use(job, list[0].backup_id) || id_time(list[0].backup_id, &newest) < 0)
+	if (list[0].rank == RANK_MANIFEST || prune_find_use(job, list[0].backup_id) || id_time(list[0].backup_id, &newest) < 0)
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		newest = list[i].modified_at_ms > newest ? list[i].modified_at_ms : newest;
@@ -247,7 +180,7 @@ int prune_repository(struct repository *r, const struct prune_options *o, struct
 		return -1;
 	rc = holds_list(r, o->stack, &job.holds, &job.holds_count, err);
 	if (rc == 0)
-		rc = decide(&job, infos, count, err);
+		rc = prune_judge(&job, infos, count, err);
 	backup_set_list_release(infos, count);
 	if (rc == 0)
 		rc = find_rubbish(&job, err);

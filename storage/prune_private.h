@@ -1,5 +1,5 @@
 /*
- * What prune.c (what goes) and prune_remove.c (how it goes) share.
+ * What prune.c, prune_judge.c (what goes) and prune_remove.c (how it goes) share.
  */
 #ifndef STORAGE_PRUNE_PRIVATE_H
 #define STORAGE_PRUNE_PRIVATE_H
@@ -37,6 +37,9 @@ struct prune_job {
 	char *first_failure;
 };
 
+/* One entry of the report for each set, judged. */
+int prune_judge(struct prune_job *job, const struct backup_set_info *infos, size_t count, struct error *err) must_check;
+const struct prune_use *prune_find_use(const struct prune_job *job, const char *backup_id); /* NULL: none */
 void prune_add_reason(struct prune_set *set, const char *reason);
 /* Removes what ${set} says and puts the outcome there; -1 only where nothing more can be done (ERR_CANCELLED). */
 int prune_remove(struct prune_job *job, struct prune_set *set, struct error *err) must_check;

@@ -238,6 +238,44 @@ static void a_damaged_set_is_told_of_and_stays(void **state)
 		"\" in repository \"main\" is damaged, and was kept: archive has 999 bytes instead of 1000\n"));
 }
 
+/* What a list reads of a set instead of its manifest. */
+static void put_facts(struct fixture *f, const char *id)
+{
+	char *key cleanup(mem_freep) = mem_printf("app/backups/%s/set.json", id);
+	char at[2][CLOCK_TEXT_BYTES];
+	char *text cleanup(mem_freep) = mem_printf(
+		"{\"format\": \"holdfast-set/1\", \"id\": \"%s\", \"stack\": \"app\", \"started_at\": \"%s\", \"ended_at\": \"%s\", "
+		"\"database\": \"shop\", \"server_version\": \"15\", \"tables\": 1, \"rows\": 1, \"content_bytes\": 1, "
+		"\"archive\": {\"bytes\": 1000, \"encrypted\": false, \"body_bytes\": 1000, "
+		"\"body_xxh3_128\": \"83d7f9f7c97ccec6e250572337d43f9a\"}}",
+		id, clock_format(time_of(id), at[0]), clock_format(time_of(id) + 60000, at[1]));
+
+	put(f, key, text, strlen(text), time_of(id) + 60000);
+}
+
+static void a_manifest_is_read_before_others_go_for_its_set(void **state)
+{
+	static const char *const ids[] = {ID1, ID2, ID3, ID4, ID5};
+	struct fixture *f = *state;
+
+	make_five(f);
+	f->r->place->features |= DRIVER_REMOTE; /* the list of a local place reads manifests */
+	for (size_t i = 0; i < array_len(ids); i++)
+		put_facts(f, ids[i]);
+	put_text(f, KEY(ID5, "manifest.json"), "{", "2026-11-20T03:16:00Z");
+	put_text(f, KEY(ID3, "manifest.json"), "{", "2026-11-18T03:16:00Z");
+	assert_ok(prune(f), &f->err);
+	assert_int_equal(f->report.damaged, 2);
+	assert_int_equal(f->report.kept, 4);
+	assert_int_equal(f->report.removed, 1);
+	assert_false(is_there(f, KEY(ID1, "manifest.json")));
+	assert_string_equal(f->report.sets[3].reasons[0], "keep_last 1");
+	assert_string_equal(f->report.sets[1].reasons[0], "keep_last 2");
+	f->policy.keep_last = 9; /* nothing is to go: nothing is read */
+	assert_ok(prune(f), &f->err);
+	assert_int_equal(f->report.damaged, 0);
+}
+
 /* --- pins and holds -------------------------------------------------------------------------------------------------------- */
 
 static void a_pinned_set_stays_until_it_is_unpinned(void **state)
@@ -607,6 +645,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_dry_run_touches_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(other_stacks_are_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_damaged_set_is_told_of_and_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_manifest_is_read_before_others_go_for_its_set, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pinned_set_stays_until_it_is_unpinned, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pin_counts_whatever_is_in_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_held_set_stays_until_the_hold_expires, setup, teardown),
