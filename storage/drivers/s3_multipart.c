@@ -66,6 +66,16 @@ const char *s3_upload_id(const struct driver_upload *u)
 	return u->id;
 }
 
+/* That an upload is gone is told as NoSuchUpload or, by Ceph for its parts, as NoSuchKey. */
+static int fail_upload(const struct driver_upload *u, const struct s3_call *c, struct s3_answer *a, struct error *err)
+{
+	if (s3_is_missing(a)) {
+		free(a->code);
+		a->code = mem_strdup("NoSuchUpload");
+	}
+	return s3_fail(u->s, c, a, err);
+}
+
 /* --- beginning ------------------------------------------------------------------------------------------------------------- */
 
 static int create_upload(struct driver_upload *u, bool has_algorithm, struct s3_call *c, struct s3_answer *a, struct error *err)
@@ -111,7 +121,7 @@ static int begin_again(struct driver_upload *u, struct error *err)
 
 	if (s3_ask(u->s, &c, &a, err) < 0)
 		return -1;
-	return s3_is_ok(&a) ? 0 : s3_fail(u->s, &c, &a, err);
+	return s3_is_ok(&a) ? 0 : fail_upload(u, &c, &a, err);
 }
 
 int s3_upload_begin(
@@ -163,7 +173,7 @@ int s3_upload_part(struct driver_upload *u, unsigned number, const void *p, size
 	if (s3_ask(u->s, &c, &a, err) < 0)
 		return -1;
 	if (!s3_is_ok(&a))
-		return s3_fail(u->s, &c, &a, err);
+		return fail_upload(u, &c, &a, err);
 	etag = part_etag(http_header(&a.http, "etag"), http_header(&a.http, "x-amz-checksum-sha256"));
 	if (!etag)
 		return s3_fail_answer(u->s, &c, err);
@@ -235,7 +245,7 @@ int s3_upload_list(struct driver_upload *u, int (*each)(void *ctx, const struct 
 		if (s3_ask(u->s, &c, &a, err) < 0)
 			return -1;
 		if (!s3_is_ok(&a))
-			return s3_fail(u->s, &c, &a, err);
+			return fail_upload(u, &c, &a, err);
 		doc = s3_xml_parse(&a.http.body);
 		if (!s3_xml_is(doc, "ListPartsResult"))
 			return s3_fail_answer(u->s, &c, err);
@@ -360,7 +370,7 @@ static int send_complete(const struct driver_upload *u, const struct buf *body, 
 	if (s3_is_ok(&a))
 		s3_answer_read_error(&a); /* the status was sent before the work was done */
 	if (!s3_is_ok(&a) || a.code)
-		return s3_fail(u->s, &c, &a, err);
+		return fail_upload(u, &c, &a, err);
 	return 0;
 }
 
