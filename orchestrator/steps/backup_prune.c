@@ -123,6 +123,9 @@ static int prune_all(struct step_context *ctx, const struct prune_options *o, st
 	}
 	if (t->failed == 0)
 		return 0;
+	/* The others were pruned: no class that says that nothing was touched. */
+	if (first.class != ERR_RETRY)
+		first.class = ERR_FAILED;
 	if (t->failed == 1)
 		return err_move(err, &first);
 	err_set(err, first.class, "%zu of %zu repositories of stack \"%s\" could not be pruned", t->failed, count, o->stack);
