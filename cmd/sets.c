@@ -100,8 +100,12 @@ static int locate_in(
 	unsigned flags = t->repositories_count > 1 ? REPOSITORY_BRIEF : 0;
 	struct set_place p cleanup(set_place_release) = {0};
 
-	if (target_open_repository(app, t->repositories[at], flags, &p.repository, err) < 0 ||
-		set_find(p.repository, t->stack, which, &p.stack, &p.id, err) < 0)
+	if (target_open_repository(app, t->repositories[at], flags, &p.repository, err) < 0) {
+		if (t->repositories_count > 1 && err->class != ERR_CANCELLED)
+			ui_warn(&app->ui, "%s", err->message);
+		return -1;
+	}
+	if (set_find(p.repository, t->stack, which, &p.stack, &p.id, err) < 0)
 		return -1;
 	take_newer(ret, &p);
 	return 0;
@@ -117,8 +121,6 @@ int set_locate(struct app *app, const struct target *t, const char *which, struc
 			continue;
 		if (failure.class == ERR_CANCELLED)
 			return err_move(err, &failure);
-		if (t->repositories_count > 1 && failure.class != ERR_CONFIG)
-			ui_warn(&app->ui, "%s", failure.message);
 		if (first.class == ERR_NONE)
 			err_move(&first, &failure);
 		err_clear(&failure);

@@ -40,7 +40,7 @@ static int check_repository(struct step_context *ctx, const char *name, bool is_
 	return 0;
 }
 
-/* Of several, one that can be written is enough to begin; what is wrong with the configuration is told in any case. */
+/* Of several, one that can be written is enough to begin. */
 static int check_repositories(struct step_context *ctx, struct error *err)
 {
 	const json_t *list = step_json(ctx, "repository");
@@ -52,8 +52,7 @@ static int check_repositories(struct step_context *ctx, struct error *err)
 			usable++;
 			continue;
 		}
-		if (count == 1 || failure.class == ERR_CONFIG || failure.class == ERR_CANCELLED ||
-			(i + 1 == count && usable == 0))
+		if (failure.class == ERR_CANCELLED || (i + 1 == count && usable == 0))
 			return err_move(err, &failure);
 		event_text(ctx->events, EVENT_WARNING, "%s; the other repositories go on", failure.message);
 		err_clear(&failure);
