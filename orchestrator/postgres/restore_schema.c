@@ -271,6 +271,32 @@ static int pass_over(struct pg *pg, const struct restore_options *o, const struc
 	return pg_execf(pg, err, "INSERT INTO " RESTORE_SCHEMA ".done(item) VALUES ('toc:%d') ON CONFLICT DO NOTHING", e->id);
 }
 
+/*
+ * Who is no superuser gives an object away only to a role that may create things in its schema; superusers gave it away without
+ * asking, or the role's right comes with a later entry.  So everybody has the right for the length of that transaction, in which
+ * nobody else sees it.  That we may grant it is likely, no more: schemas belong to roles that the restoring one is a member of.
+ */
+static bool may_lack_create(const struct toc_entry *e, const struct error *failed)
+{
+	return strcmp(failed->sqlstate, "42501") == 0 && e->schema && *e->schema && strcmp(e->schema, "-") != 0 &&
+		memmem(e->sql, e->sql_len, " OWNER TO ", 10);
+}
+
+static int run_with_create(struct pg *pg, const struct restore_options *o, const struct toc_entry *e)
+{
+	char *schema cleanup(mem_freep) = pg_ident(e->schema);
+	struct buf sql cleanup(buf_release) = {0}, values cleanup(buf_release) = {0};
+	struct error ignored cleanup(err_clear) = ERROR_INIT; /* the first failure is the one to tell */
+
+	buf_printf(&sql, "GRANT CREATE ON SCHEMA %s TO PUBLIC;\n", schema);
+	if (schema_entry_sql(o, e, &sql, &ignored) < 0)
+		return -1;
+	buf_printf(&sql, "\n;REVOKE CREATE ON SCHEMA %s FROM PUBLIC", schema);
+	done_put(&values, "toc:%d", e->id);
+	done_sql(&sql, &values);
+	return pg_exec(pg, buf_str(&sql), NULL, &ignored);
+}
+
 static int run_batch(
 	struct pg *pg, const struct restore_options *o, const struct toc_entry *const *entries, size_t count, struct error *err)
 {
@@ -301,6 +327,10 @@ static int run_batch(
 		return run_alone(pg, o, entries[0], err);
 	if (is_without_parent(entries[0], &failed))
 		return pass_over(pg, o, entries[0], err);
+	if (may_lack_create(entries[0], &failed) && run_with_create(pg, o, entries[0]) == 0) {
+		progress_item(o->progress);
+		return 0;
+	}
 	err_move(err, &failed);
 	return schema_entry_failed(entries[0], err);
 }
