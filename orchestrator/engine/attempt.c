@@ -148,7 +148,7 @@ int retry_wait_until(struct run *run, int64_t until_ms, int failures, const stru
 	return cancel_sleep(run->o->cancel, ms, err);
 }
 
-int retry_wait(struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err)
+static int retry_wait(struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err)
 {
 	const struct step_record *rec = state_step(&run->state, step->id);
 	char text[CLOCK_TEXT_BYTES];
@@ -163,6 +163,40 @@ int retry_wait(struct run *run, const struct plan_step *step, int failures, cons
 			.attempt = rec->attempts},
 		step);
 	return cancel_sleep(run->o->cancel, ms, err);
+}
+
+static int record_failed(struct run *run, const struct plan_step *step, enum step_verb verb, bool will_retry,
+	const struct error *why, struct error *err)
+{
+	const struct step_record *rec = state_step(&run->state, step->id);
+	json_t *r = json_pack("{s:s, s:s, s:i, s:s, s:b}", "type", "step.failed", "step", step->id, "attempt", rec->attempts,
+		"during", verb == VERB_RUN ? "run" : "undo", "will_retry", will_retry);
+
+	if (verb == VERB_RUN && !will_retry && step->on_failure == ON_FAILURE_CONTINUE)
+		json_object_set_new(r, "passed_over", json_true());
+	error_to_json(why, r);
+	return run_record(run, r, err);
+}
+
+enum outcome attempt_failed(struct run *run, const struct plan_step *step, enum step_verb verb, int failures, struct error *err)
+{
+	struct error cannot cleanup(err_clear) = ERROR_INIT;
+	bool will_retry = retry_is_worth(err->class) && failures <= step->retries;
+
+	if (run->is_journal_lost)
+		return FAILED;
+	if (run_is_cancelled(run))
+		return INTERRUPTED;
+	if (record_failed(run, step, verb, will_retry, err, &cannot) < 0) {
+		err_move(err, &cannot);
+		return FAILED;
+	}
+	if (!will_retry)
+		return FAILED;
+	if (retry_wait(run, step, failures, err, &cannot) < 0)
+		return INTERRUPTED;
+	err_clear(err);
+	return WENT_ON;
 }
 
 int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *err)

@@ -12,10 +12,6 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/json.h"
-#include "orchestrator/engine/retry.h"
-
-/* How going through a step ended. */
-enum outcome { WENT_ON, INTERRUPTED, FAILED };
 
 static int record_done(struct run *run, const struct plan_step *step, json_t *outputs, bool is_found, struct error *err)
 {
@@ -49,43 +45,17 @@ static int try_once(struct run *run, const struct plan_step *step, struct progre
 	return record_done(run, step, outputs, false, err);
 }
 
-static int record_failed(struct run *run, const struct plan_step *step, bool will_retry, bool is_passed_over,
-	const struct error *why, struct error *err)
-{
-	const struct step_record *rec = state_step(&run->state, step->id);
-	json_t *r = json_pack("{s:s, s:s, s:i, s:s, s:b}", "type", "step.failed", "step", step->id, "attempt", rec->attempts,
-		"during", "run", "will_retry", will_retry);
-
-	if (is_passed_over)
-		json_object_set_new(r, "passed_over", json_true());
-	error_to_json(why, r);
-	return run_record(run, r, err);
-}
-
 /* Tries until it is done, not worth another attempt, or told to stop.  ${err} is the last attempt's. */
 static enum outcome try_until_done(struct run *run, const struct plan_step *step, struct progress *progress, struct error *err)
 {
 	for (int failures = 1;; failures++) {
-		struct error cannot cleanup(err_clear) = ERROR_INIT;
-		bool will_retry;
+		enum outcome out;
 
 		if (try_once(run, step, progress, err) == 0)
 			return WENT_ON;
-		if (run->is_journal_lost)
-			return FAILED;
-		if (run_is_cancelled(run))
-			return INTERRUPTED;
-		will_retry = retry_is_worth(err->class) && failures <= step->retries;
-		if (record_failed(run, step, will_retry, !will_retry && step->on_failure == ON_FAILURE_CONTINUE, err, &cannot) <
-			0) {
-			err_move(err, &cannot);
-			return FAILED;
-		}
-		if (!will_retry)
-			return FAILED;
-		if (retry_wait(run, step, failures, err, &cannot) < 0)
-			return INTERRUPTED;
-		err_clear(err);
+		out = attempt_failed(run, step, VERB_RUN, failures, err);
+		if (out != WENT_ON)
+			return out;
 	}
 }
 

@@ -62,9 +62,14 @@ int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, 
 bool run_is_cancelled(const struct run *run); /* by signal, from outside */
 /* The same for what is no step: no further attempt after ${until_ms} of clock_mono_ms(); -1 with ${err} untouched then.  ERR_CANCELLED. */
 int retry_wait_until(struct run *run, int64_t until_ms, int failures, const struct error *why, struct error *err) must_check;
-/* Waits before the next attempt after ${failures}.  ERR_CANCELLED. */
-int retry_wait(
-	struct run *run, const struct plan_step *step, int failures, const struct error *why, struct error *err) must_check;
+/* How going through a step ended. */
+enum outcome { WENT_ON, INTERRUPTED, FAILED };
+/*
+ * After an attempt that failed with ${err}, the ${failures}th of this start: journals it, and where another is worth it waits and
+ * clears ${err}: WENT_ON.  Else FAILED or INTERRUPTED.
+ */
+enum outcome attempt_failed(
+	struct run *run, const struct plan_step *step, enum step_verb verb, int failures, struct error *err) must_check;
 
 /* --- loop.c --- */
 

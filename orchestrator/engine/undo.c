@@ -8,19 +8,6 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/json.h"
-#include "orchestrator/engine/retry.h"
-
-enum outcome { WENT_ON, INTERRUPTED, FAILED };
-
-static int record_failed(
-	struct run *run, const struct plan_step *step, bool will_retry, const struct error *why, struct error *err)
-{
-	json_t *r = json_pack("{s:s, s:s, s:i, s:s, s:b}", "type", "step.failed", "step", step->id, "attempt",
-		state_step(&run->state, step->id)->attempts, "during", "undo", "will_retry", will_retry);
-
-	error_to_json(why, r);
-	return run_record(run, r, err);
-}
 
 /* Calls ${verb} until it answers, is not worth another attempt, or is told to stop.  ${ret_rc}: its answer. */
 static enum outcome ask(
@@ -29,26 +16,16 @@ static enum outcome ask(
 	struct progress progress = {0};
 
 	for (int failures = 1;; failures++) {
-		struct error cannot cleanup(err_clear) = ERROR_INIT;
-		bool will_retry;
+		enum outcome out;
 		int rc = attempt(run, step, verb, &progress, ret_outputs, err);
 
 		if (rc >= 0) {
 			*ret_rc = rc;
 			return WENT_ON;
 		}
-		if (run_is_cancelled(run))
-			return INTERRUPTED;
-		will_retry = retry_is_worth(err->class) && failures <= step->retries;
-		if (record_failed(run, step, will_retry, err, &cannot) < 0) {
-			err_move(err, &cannot);
-			return FAILED;
-		}
-		if (!will_retry)
-			return FAILED;
-		if (retry_wait(run, step, failures, err, &cannot) < 0)
-			return INTERRUPTED;
-		err_clear(err);
+		out = attempt_failed(run, step, verb, failures, err);
+		if (out != WENT_ON)
+			return out;
 	}
 }
 
