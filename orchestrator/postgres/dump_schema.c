@@ -37,9 +37,11 @@ static void add_patterns(struct arguments *a, const char *option, const char *co
 /* Words of pg_dump's that mean: try again. */
 static void classify(struct error *err)
 {
-	static const char *const words[] = {"canceling statement due to lock timeout", "could not obtain lock",
-		"deadlock detected", "server closed the connection", "terminating connection", "invalid snapshot identifier",
-		"connection to server", "the database system is", "conflict with recovery", "does not exist"};
+	static const char *const words[] = {"canceling statement due to lock timeout",
+		"canceling statement due to statement timeout", /* how pg_dump waits no longer than --lock-wait-timeout */
+		"could not obtain lock", "deadlock detected", "server closed the connection", "terminating connection",
+		"invalid snapshot identifier", "connection to server", "the database system is", "conflict with recovery",
+		"does not exist"};
 
 	if (err->class != ERR_FAILED || !err->detail)
 		return;
