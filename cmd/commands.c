@@ -80,6 +80,16 @@ const struct command commands[CMD_COUNT] = {
 		       "repository that is encrypted to the same recipients.",
 		.example = "holdfast copy latest --from local --to offsite", .statuses = "3, 4, 5", .words = "latest",
 		.run = cmd_copy, .needs_config = true},
+	[CMD_DOCTOR] = {"doctor", "[storage]", 0, 1, "is everything ready? each item: ok, degraded or failed, with what to do",
+		.doc = "Examines every repository of the configuration, or those that --repository or\n"
+		       "--stack names: configuration, reachability, credentials, clock, encryption; then\n"
+		       "writes a small object, reads it back, lists and removes it, and asks the place\n"
+		       "for versioning and locks.  Whatever needs attention comes with what can be done\n"
+		       "about it.\n"
+		       "\n"
+		       "With --strict it is degraded, too, that these credentials may delete sets.",
+		.example = "holdfast doctor\nholdfast doctor storage --strict --repository offsite", .statuses = "8",
+		.words = "storage", .run = cmd_doctor, .needs_config = true},
 	[CMD_DROP_OLD] = {"drop-old", "NAME", 1, 1, "drop a database that a restore has kept",
 		.doc = "Drops only databases that a swap has put aside and marked; \"holdfast status\"\n"
 		       "lists them.  The rows in it are gone for good.",

@@ -5,6 +5,7 @@
 
 #define SETS (FOR(CMD_LIST) | FOR(CMD_SHOW) | FOR(CMD_VERIFY))
 #define KEEPERS (FOR(CMD_PRUNE) | FOR(CMD_PIN) | FOR(CMD_UNPIN))
+#define EXAMINERS FOR(CMD_DOCTOR)
 #define RUNNERS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE) | FOR(CMD_RUN) | FOR(CMD_RESUME) | FOR(CMD_ABANDON))
 #define PLANS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE))
 #define RETENTION(word, text) \
@@ -33,8 +34,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_PORT] = {"port", 'p', OPTION_INT, SERVER & ~FOR(CMD_RUN), .arg = "PORT", .max = 65535,
 		.about = "port of the server"},
 	[OPT_USERNAME] = {"username", 'U', OPTION_STRING, SERVER, .arg = "NAME", .about = "role to connect as"},
-	[OPT_REPOSITORY] = {"repository", 'r', OPTION_LIST, SETS | RUNNERS | FOR(CMD_STATUS) | KEEPERS, .arg = "NAME|DIR",
-		.param = "repository",
+	[OPT_REPOSITORY] = {"repository", 'r', OPTION_LIST, SETS | RUNNERS | FOR(CMD_STATUS) | KEEPERS | EXAMINERS,
+		.arg = "NAME|DIR", .param = "repository",
 		.about = "repository of the configuration, a directory, or a file:// or s3:// URL; may be given again"},
 	[OPT_IDENTITY] = {"identity", 'i', OPTION_STRING, SETS | RUNNERS | FOR(CMD_STATUS) | FOR(CMD_COPY), .arg = "FILE",
 		.about = "age identity file that opens encrypted sets; default: the repository's \"identity\""},
@@ -91,6 +92,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_TIMEZONE] = {"timezone", .type = OPTION_STRING, .commands = FOR(CMD_PRUNE), .arg = "NAME",
 		.about = "whose hours, days and months are counted (Europe/Berlin); default: the configured one, else the host's"},
 	[OPT_REASON] = {"reason", .type = OPTION_STRING, .commands = FOR(CMD_PIN), .arg = "TEXT", .about = "noted with the pin"},
+	[OPT_STRICT] = {"strict", .type = OPTION_FLAG, .commands = FOR(CMD_DOCTOR),
+		.about = "being able to delete backup sets from this host is degraded, too"},
 	[OPT_PARAM] = {"param", 'p', OPTION_PAIRS, FOR(CMD_RUN), .arg = "NAME=VALUE",
 		.about = "parameter of the plan; may be given again, for a list once for each of its items"},
 	[OPT_PG_BINDIR] = {"pg-bindir", .type = OPTION_STRING, .commands = PLANS, .arg = "DIR", .param = "pg_bindir",

@@ -36,8 +36,7 @@ static int path_of_file_url(const char *url, const char *rest, char **ret, struc
 	return 0;
 }
 
-/* The directory that ${url} names; malloc'd. */
-static int directory_of_url(const char *url, char **ret, struct error *err)
+int place_directory(const char *url, char **ret, struct error *err)
 {
 	const char *sep = strstr(url, "://");
 
@@ -78,7 +77,7 @@ static int open_directory(const struct repository_options *o, struct driver **re
 {
 	char *dir cleanup(mem_freep) = NULL;
 
-	if (directory_of_url(o->url, &dir, err) < 0)
+	if (place_directory(o->url, &dir, err) < 0)
 		return -1;
 	if (driver_local_open(dir, o->is_created, ret, err) < 0)
 		return err_context(err, "could not open repository \"%s\"", o->name ? o->name : o->url);

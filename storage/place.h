@@ -12,4 +12,7 @@
  */
 int place_open(const struct repository_options *o, struct driver **ret, char **ret_url, struct error *err) must_check;
 
+/* The directory that ${url} names, "file:///dir", "/dir" or "./dir"; malloc'd.  ERR_CONFIG. */
+int place_directory(const char *url, char **ret, struct error *err) must_check;
+
 #endif

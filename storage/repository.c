@@ -9,7 +9,7 @@
 #include "storage/age/vault.h"
 #include "storage/place.h"
 
-#define REPOSITORY_KEY "holdfast-repository.json"
+#define REPOSITORY_KEY REPOSITORY_FILE
 #define REPOSITORY_FORMAT "holdfast-repository/1"
 #define REPOSITORY_FORMAT_NAME "holdfast-repository/"
 #define REPOSITORY_ID_BYTES 16
@@ -125,6 +125,8 @@ static int load(struct repository *r, struct error *err)
 
 static int is_not_empty(void *ctx, const struct driver_object *o, struct error *err)
 {
+	if (strncmp(o->key, REPOSITORY_PROBES, strlen(REPOSITORY_PROBES)) == 0)
+		return 0;
 	err_set(err, ERR_CONFIG, "\"%s\" holds no repository and is not empty", (const char *)ctx);
 	err_detail(err, "There is for example \"%s\".", o->key);
 	return err_hint(err, "Name an empty directory, or one that does not exist yet.");

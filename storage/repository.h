@@ -75,6 +75,8 @@ int repository_open(const char *name, const char *url, bool is_created, struct r
 void repository_close(struct repository *r); /* for cleanup: repository_closep(&r) */
 void repository_closep(struct repository **r);
 
+#define REPOSITORY_FILE "holdfast-repository.json"
+#define REPOSITORY_PROBES "holdfast-probe/" /* what doctor writes, below it; a place with nothing else is empty */
 #define SET_ARCHIVE "backup.tar.zst"
 #define SET_MANIFEST "manifest.json"
 #define SET_FACTS "set.json"

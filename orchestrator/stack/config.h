@@ -65,6 +65,9 @@ int config_repository_url(const struct config_repository *r, char **ret, struct 
  */
 int config_repository_open(const struct config_repository *r, const struct repository_options *o, struct repository **ret,
 	struct error *err) must_check;
+/* The same for who opens the place otherwise, such as doctor: use() gets the options, which are valid during the call. */
+int config_repository_with(const struct config_repository *r, const struct repository_options *o,
+	int (*use)(void *ctx, const struct repository_options *o, struct error *err), void *ctx, struct error *err) must_check;
 /* The age identities of the repository: of a file, a variable, or what a command prints.  ERR_CONFIG where none is configured. */
 int config_repository_identities(
 	const struct config_repository *r, struct cancel *cancel, struct age_identities *into, struct error *err) must_check;

@@ -257,8 +257,8 @@ static int build(struct building *b, struct error *err)
 		: 0;
 }
 
-int config_repository_open(
-	const struct config_repository *r, const struct repository_options *o, struct repository **ret, struct error *err)
+int config_repository_with(const struct config_repository *r, const struct repository_options *o,
+	int (*use)(void *ctx, const struct repository_options *o, struct error *err), void *ctx, struct error *err)
 {
 	struct building b cleanup(building_release) = {.r = r, .options = {.name = r->name, .read_back = -1}};
 	int64_t limit = o->give_up_after_ms;
@@ -275,5 +275,16 @@ int config_repository_open(
 		b.options.load_identities = load_identities;
 		b.options.identities_ctx = (void *)(uintptr_t)r;
 	}
-	return repository_open_with(&b.options, ret, err);
+	return use(ctx, &b.options, err);
+}
+
+static int open_it(void *ctx, const struct repository_options *o, struct error *err)
+{
+	return repository_open_with(o, ctx, err);
+}
+
+int config_repository_open(
+	const struct config_repository *r, const struct repository_options *o, struct repository **ret, struct error *err)
+{
+	return config_repository_with(r, o, open_it, ret, err);
 }
