@@ -80,6 +80,9 @@ is_documented 0 status status "$run"
 is_documented 0 drop-old drop-old "$kept" --yes
 is_documented 0 plan plan list
 is_documented 0 plan plan show restore
+is_documented 0 keygen keygen --file "$T_TMP/key"
+is_documented 0 keygen keygen
+is_documented 0 keygen keygen --public "$T_TMP/key"
 is_documented 0 'help, version' version
 is_documented 0 'help, version' help restore
 is_documented 0 'help, version' restore --help
