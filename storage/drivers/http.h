@@ -31,6 +31,9 @@ struct http_request {
 	const void *body;
 	size_t body_bytes;
 	struct cancel *cancel;
+	/* On a new connection: where a kept one turns out to be dead libcurl sends the request again by itself, although the server may have
+	 * done what it asked for.  Most requests bear that. */
+	bool is_once;
 	/* Where the answer's body goes when the status is 200 or 206; NULL: into response.body. */
 	void *into;
 	size_t into_bytes; /* exactly so many are expected; more is ERR_CORRUPT */

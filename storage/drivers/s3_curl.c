@@ -19,16 +19,6 @@ static struct s3 *s3_of(struct driver *d)
 	return (struct s3 *)d;
 }
 
-static void release_answer(struct s3_answer *a)
-{
-	s3_answer_release(a);
-}
-
-static void release_headers(struct s3_headers *h)
-{
-	s3_headers_release(h);
-}
-
 /* --- writing --------------------------------------------------------------------------------------------------------------- */
 
 void s3_object_headers(const struct s3 *s, struct s3_headers *h)
@@ -56,22 +46,24 @@ void s3_learn_conditional(struct s3 *s, enum s3_knowledge known)
 		__atomic_and_fetch(&s->base.features, ~(unsigned)DRIVER_EXCLUSIVE_CREATE, __ATOMIC_RELAXED);
 }
 
-static int send_put(struct s3 *s, struct s3_call *c, bool is_conditional, struct s3_answer *ret, struct error *err)
+static int send_put(struct s3 *s, const struct s3_call *c, bool is_conditional, struct s3_answer *ret, struct error *err)
 {
-	struct s3_headers h cleanup(release_headers) = {0};
+	struct s3_headers h cleanup(s3_headers_release) = {0};
+	struct s3_call put = *c;
 
 	s3_object_headers(s, &h);
 	if (is_conditional)
 		s3_headers_add(&h, "If-None-Match: *");
-	c->headers = &h;
-	return s3_ask(s, c, ret, err);
+	put.headers = &h;
+	put.is_once = is_conditional; /* the second would meet the object of the first */
+	return s3_ask(s, &put, ret, err);
 }
 
 /* Whether the server honours If-None-Match: asked with what has just been written. */
-static void settle_conditional(struct s3 *s, struct s3_call *c)
+static void settle_conditional(struct s3 *s, const struct s3_call *c)
 {
 	struct error ignored cleanup(err_clear) = ERROR_INIT; /* what was asked for is done; the next one asks again */
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 
 	if (c->body_bytes > SETTLE_MAX_BYTES || atomic_load(&s->conditional) != S3_NOT_ASKED ||
 		send_put(s, c, true, &a, &ignored) < 0)
@@ -82,7 +74,7 @@ static void settle_conditional(struct s3 *s, struct s3_call *c)
 		s3_learn_conditional(s, S3_NO);
 }
 
-static int put_exclusive(struct s3 *s, struct s3_call *c, struct s3_answer *a, struct error *err)
+static int put_exclusive(struct s3 *s, const struct s3_call *c, struct s3_answer *a, struct error *err)
 {
 	int known = atomic_load(&s->conditional), there = 0;
 
@@ -112,7 +104,7 @@ static int put_exclusive(struct s3 *s, struct s3_call *c, struct s3_answer *a, s
 int s3_put(struct driver *d, const struct driver_target *t, const void *p, size_t n, struct error *err)
 {
 	struct s3 *s = s3_of(d);
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	struct s3_call c = {.op = S3_OP_PUT, .key = t->key, .body = n ? p : "", .body_bytes = n, .has_checksum = true};
 
 	if (driver_check_key(t->key, err) < 0)
@@ -138,7 +130,7 @@ int s3_head(struct s3 *s, const char *key, struct s3_answer *ret, struct error *
 static int s3_stat(struct driver *d, const char *key, struct driver_object *ret, struct error *err)
 {
 	struct s3 *s = s3_of(d);
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	int rc;
 
 	if (driver_check_key(key, err) < 0)
@@ -176,8 +168,8 @@ static bool is_range(const struct s3_answer *a, uint64_t offset)
 static int s3_read_range(struct driver *d, const char *key, uint64_t offset, void *p, size_t n, struct error *err)
 {
 	struct s3 *s = s3_of(d);
-	struct s3_answer a cleanup(release_answer) = {0};
-	struct s3_headers h cleanup(release_headers) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
+	struct s3_headers h cleanup(s3_headers_release) = {0};
 	struct s3_call c = {.op = S3_OP_GET, .key = key, .headers = &h, .into = p, .into_bytes = n};
 	struct driver_object o;
 

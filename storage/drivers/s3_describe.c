@@ -7,11 +7,6 @@
 #include <string.h>
 #include "base/clock.h"
 
-static void release_answer(struct s3_answer *a)
-{
-	s3_answer_release(a);
-}
-
 static bool is_not_told(const struct s3_answer *a)
 {
 	int status = a->http.status;
@@ -51,7 +46,7 @@ int s3_ask_versioned(struct s3 *s, enum s3_knowledge *ret, struct error *err)
 {
 	static const enum s3_knowledge known[] = {
 		[DRIVER_UNKNOWN] = S3_NOT_TOLD, [DRIVER_OFF] = S3_NO, [DRIVER_ON] = S3_YES, [DRIVER_SUSPENDED] = S3_YES};
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	enum driver_setting setting;
 
 	if (atomic_load(&s->versioned) == S3_NOT_ASKED) {
@@ -66,7 +61,7 @@ int s3_ask_versioned(struct s3 *s, enum s3_knowledge *ret, struct error *err)
 static int ask_lock(struct s3 *s, struct driver_state *ret, struct error *err)
 {
 	struct s3_call c = {.op = S3_OP_LOCK, .params = {{"object-lock", NULL}}};
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	xmlDocPtr doc cleanup(s3_xml_freep) = NULL;
 	const xmlNode *rule;
 	char *days cleanup(mem_freep) = NULL, *years cleanup(mem_freep) = NULL, *enabled cleanup(mem_freep) = NULL;
@@ -104,7 +99,7 @@ static enum driver_setting setting_of_knowledge(int known)
 int s3_describe(struct driver *d, struct driver_state *ret, struct error *err)
 {
 	struct s3 *s = (struct s3 *)d;
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	struct driver_state state cleanup(driver_state_release) = {0};
 	int64_t before_ms = clock_utc_ms(), after_ms;
 	const char *server;

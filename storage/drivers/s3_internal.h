@@ -3,6 +3,7 @@
  *
  *	s3_curl.c       opening; put, read_range, stat, and the table of operations
  *	s3_multipart.c  uploads in parts
+ *	s3_complete.c   and their end
  *	s3_list.c       listing, sweeping
  *	s3_remove.c     removing, with versions and locks
  *	s3_describe.c   what the bucket says of itself
@@ -91,6 +92,7 @@ struct s3_call {
 	const void *body;
 	size_t body_bytes;
 	bool has_checksum; /* x-amz-checksum-sha256 or Content-MD5 of the body */
+	bool is_once;      /* done twice it would be something else; see http.h */
 	void *into;
 	size_t into_bytes;
 };
@@ -158,6 +160,18 @@ int s3_head(struct s3 *s, const char *key, struct s3_answer *ret, struct error *
 int s3_put(struct driver *d, const struct driver_target *t, const void *p, size_t n, struct error *err) must_check;
 void s3_learn_conditional(struct s3 *s, enum s3_knowledge known);
 int s3_fail_exists(const struct s3 *s, const char *key, struct error *err);
+
+/* An upload in parts, between begin and its end. */
+struct driver_upload {
+	struct s3 *s;
+	char *key, *tag, *id; /* tag as it stands in the header */
+	int64_t begun_ms;     /* here; UTC */
+	bool is_exclusive;
+};
+#define S3_TAG_HEADER "x-amz-meta-holdfast-tag"
+#define S3_SUM_MARK " sha256=" /* between a part's ETag and its checksum */
+/* As s3_fail(), where a missing object means that the upload is gone. */
+int s3_fail_upload(const struct driver_upload *u, const struct s3_call *c, struct s3_answer *a, struct error *err);
 
 int s3_upload_begin(struct driver *d, const struct driver_target *t, const char *resume_id, struct driver_upload **ret,
 	struct error *err) must_check;

@@ -124,15 +124,10 @@ struct sweep {
 	unsigned count;
 };
 
-static void release_answer(struct s3_answer *a)
-{
-	s3_answer_release(a);
-}
-
 static int abort_one(struct sweep *w, const char *full_key, const char *id, struct error *err)
 {
 	struct s3_call c = {.op = S3_OP_ABORT, .full_key = full_key, .params = {{"uploadId", id}}};
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 
 	if (s3_ask(w->s, &c, &a, err) < 0)
 		return -1;

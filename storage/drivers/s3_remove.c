@@ -29,11 +29,6 @@ static void versions_release(struct versions *vs)
 	*vs = (struct versions){0};
 }
 
-static void release_answer(struct s3_answer *a)
-{
-	s3_answer_release(a);
-}
-
 /* --- retention locks ------------------------------------------------------------------------------------------------------- */
 
 /* 0 where the answer of a HEAD tells of no lock in force, or -1 with ERR_REFUSED. */
@@ -55,7 +50,7 @@ static int check_lock(const struct s3 *s, const char *key, const struct s3_answe
 static int explain_refusal(struct s3 *s, const char *key, const char *id, struct error *err)
 {
 	struct s3_call c = {.op = S3_OP_HEAD_VERSION, .key = key, .params = {{"versionId", id}}};
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	struct error second cleanup(err_clear) = ERROR_INIT;
 
 	if (s3_ask(s, &c, &a, &second) == 0 && s3_is_ok(&a) && check_lock(s, key, &a, &second) < 0)
@@ -66,7 +61,7 @@ static int explain_refusal(struct s3 *s, const char *key, const char *id, struct
 static int check_newest(struct s3 *s, const char *key, const struct versions *vs, struct error *err)
 {
 	struct s3_call c = {.op = S3_OP_HEAD_VERSION, .key = key};
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	size_t i = 0;
 
 	while (i < vs->count && vs->v[i].is_marker)
@@ -114,7 +109,7 @@ static int list_versions(struct s3 *s, const char *key, struct versions *ret, st
 			.about = key,
 			.params = {{"versions", NULL}, {"encoding-type", "url"}, {"prefix", full},
 				{next_id ? "key-marker" : NULL, next_key}, {"version-id-marker", next_id}}};
-		struct s3_answer a cleanup(release_answer) = {0};
+		struct s3_answer a cleanup(s3_answer_release) = {0};
 		xmlDocPtr doc cleanup(s3_xml_freep) = NULL;
 
 		if (s3_ask(s, &c, &a, err) < 0)
@@ -140,7 +135,7 @@ static int delete_one(struct s3 *s, const char *key, const char *version, struct
 	struct s3_call c = {.op = version ? S3_OP_DELETE_VERSION : S3_OP_DELETE,
 		.key = key,
 		.params = {{version ? "versionId" : NULL, version}}};
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 
 	if (s3_ask(s, &c, &a, err) < 0)
 		return -1;
@@ -165,7 +160,7 @@ static int remove_versions(struct s3 *s, const char *key, struct error *err)
 int s3_remove(struct driver *d, const char *key, struct error *err)
 {
 	struct s3 *s = (struct s3 *)d;
-	struct s3_answer a cleanup(release_answer) = {0};
+	struct s3_answer a cleanup(s3_answer_release) = {0};
 	enum s3_knowledge versioned = S3_NOT_ASKED;
 	int there;
 

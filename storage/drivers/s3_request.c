@@ -173,11 +173,6 @@ static const char *region_of(const struct s3 *s, const struct s3_key *k)
 	return k->region ? k->region : DEFAULT_REGION;
 }
 
-static void release_headers(struct s3_headers *h)
-{
-	s3_headers_release(h);
-}
-
 static int collect_headers(const struct s3_call *c, const struct s3_key *k, enum s3_checksum_use use, struct s3_headers *h,
 	char ret_hash[SHA256_HEX_BYTES], struct error *err)
 {
@@ -219,7 +214,7 @@ static int prepare(const struct s3 *s, const struct s3_call *c, const struct s3_
 static int send_once(struct s3 *s, const struct s3_call *c, const struct s3_key *k, enum s3_checksum_use use,
 	struct s3_answer *ret, struct error *err)
 {
-	struct s3_headers h cleanup(release_headers) = {0};
+	struct s3_headers h cleanup(s3_headers_release) = {0};
 	struct buf url cleanup(buf_release) = {0};
 	struct http_request r;
 
@@ -235,6 +230,7 @@ static int send_once(struct s3 *s, const struct s3_call *c, const struct s3_key 
 		.body = c->body,
 		.body_bytes = c->body_bytes,
 		.cancel = s->base.cancel,
+		.is_once = c->is_once,
 		.into = c->into,
 		.into_bytes = c->into_bytes,
 	};
@@ -325,16 +321,11 @@ static int send_signed(struct s3 *s, const struct s3_call *c, struct s3_answer *
 
 /* --- what a HEAD does not say ---------------------------------------------------------------------------------------------- */
 
-static void answer_release(struct s3_answer *a)
-{
-	s3_answer_release(a);
-}
-
 /* A HEAD has no body, so an error has no code: the same request as a GET of one byte has. */
 static int ask_why(struct s3 *s, const struct s3_call *c, struct s3_answer *ret, struct error *err)
 {
-	struct s3_answer second cleanup(answer_release) = {0}, swap;
-	struct s3_headers h cleanup(release_headers) = {0};
+	struct s3_answer second cleanup(s3_answer_release) = {0}, swap;
+	struct s3_headers h cleanup(s3_headers_release) = {0};
 	struct s3_call get = *c;
 
 	s3_headers_add(&h, "Range: bytes=0-0");
@@ -353,7 +344,7 @@ static int ask_why(struct s3 *s, const struct s3_call *c, struct s3_answer *ret,
 /* A HEAD's 404 may be the bucket's. */
 static int ask_bucket(struct s3 *s, struct s3_answer *ret, struct error *err)
 {
-	struct s3_answer bucket cleanup(answer_release) = {0};
+	struct s3_answer bucket cleanup(s3_answer_release) = {0};
 
 	if (atomic_load(&s->is_bucket_seen))
 		return 0;

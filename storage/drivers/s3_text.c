@@ -82,9 +82,7 @@ int64_t s3_time_ms(const char *text)
 	if (!text)
 		return 0;
 	/* Fractions of any length are written; a second is all that is asked of them. */
-	seconds = mem_strndup(text, strcspn(text, ".Z"));
-	seconds = mem_realloc(seconds, strlen(seconds) + 2);
-	strcat(seconds, "Z");
+	seconds = mem_printf("%.*sZ", (int)strcspn(text, ".Z"), text);
 	return clock_parse(seconds, &at_ms, &err) < 0 ? 0 : at_ms;
 }
 
