@@ -80,6 +80,10 @@ is_documented 0 status status "$run"
 is_documented 0 drop-old drop-old "$kept" --yes
 is_documented 0 plan plan list
 is_documented 0 plan plan show restore
+is_documented 0 'pin, unpin' pin latest -r "$repository"
+is_documented 0 'pin, unpin' unpin latest -r "$repository"
+is_documented 0 prune prune --stack app -r "$repository" --keep-last 1 --dry-run
+is_documented 0 prune prune --stack app -r "$repository" --keep-last 1 --yes
 is_documented 0 keygen keygen --file "$T_TMP/key"
 is_documented 0 keygen keygen
 is_documented 0 keygen keygen --public "$T_TMP/key"
@@ -97,6 +101,8 @@ is_documented 10 restore restore latest -d app -r "$repository" -t nosuch
 is_documented 1 backup backup -d nosuch -r "$repository"
 is_documented 1 backup backup -d app -h "$T_TMP/nowhere" -r "$repository"
 is_documented 2 status status nosuch
+is_documented 2 prune prune --stack app -r "$repository" --dry-run
+is_documented 2 'pin, unpin' pin nosuch -r "$repository"
 is_documented 2 plan plan show nosuch
 is_documented 2 drop-old drop-old nosuch --yes -d app
 is_documented 2 restore resume

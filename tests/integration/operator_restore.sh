@@ -116,7 +116,7 @@ restore 10 -d app -t gone --target-db just_gone
 t_match "$t_err" 'database "just_gone" exists and is not empty'
 
 t_begin abandoned_tables_are_removed
-HOLDFAST_CRASH_AT=journal:8 t_run "$HOLDFAST" restore latest -d app -r "$repository" -t parts_1 -t others
+HOLDFAST_CRASH_AT=journal:10 t_run "$HOLDFAST" restore latest -d app -r "$repository" -t parts_1 -t others
 t_is "$t_status $(schemas app)" '137 2' 'killed behind the tables'
 t_exit 0 "$HOLDFAST" abandon "$("$HOLDFAST" runs --output json | jq -r '[.runs[] | select(.state == "crashed")][0].id')"
 t_is "$(schemas app)" 1 'the schema of the other run stays'
