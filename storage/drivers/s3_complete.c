@@ -3,8 +3,8 @@
  *
  * It is the one request whose success may look like a failure: the answer is lost and the next attempt is told that there is no such
  * upload, or that another one is in progress; it may also fail with status 200.  So what failed is looked for: an object under the
- * key is ours when its ETag is that of our parts (the MD5 of their MD5s and their number), or when it carries our tag in its metadata;
- * in either case it has our length.
+ * key is ours when it has our length and carries our tag in its metadata; where the server keeps no metadata, when its ETag is that of our
+ * parts (the MD5 of their MD5s, and their number).
  *
  * If-None-Match at the end is honoured by some and ignored by others; an exclusive upload looks before, too.
  *
@@ -80,7 +80,9 @@ static int look_for(const struct driver_upload *u, const struct driver_part *par
 	tag = http_header(&a.http, S3_TAG_HEADER);
 	if (!a.http.has_content_length || a.http.content_length != bytes)
 		return 2;
-	return (want && etag && strcmp(want, etag) == 0) || (tag && strcmp(tag, u->tag) == 0) ? 1 : 2;
+	if (tag)
+		return strcmp(tag, u->tag) == 0 ? 1 : 2;
+	return want && etag && strcmp(want, etag) == 0 ? 1 : 2;
 }
 
 /* The request failed: has it, or one before it, worked all the same? */
