@@ -31,11 +31,11 @@ struct play {
 
 /* --- the listener ---------------------------------------------------------------------------------------------------------- */
 
-/* One request, its body too; the head is kept.  false at the end of the connection. */
+/* One request, its body too.  false at the end of the connection. */
 static bool read_request(int fd, char *head, size_t size)
 {
 	size_t n = 0, length = 0;
-	char *end = NULL, *field, byte;
+	char *end = NULL, *field;
 
 	while (n + 1 < size && !end) {
 		if (recv(fd, head + n, 1, 0) != 1)
@@ -46,10 +46,14 @@ static bool read_request(int fd, char *head, size_t size)
 	field = strcasestr(head, "\r\nContent-Length: ");
 	if (field)
 		length = strtoul(field + strlen("\r\nContent-Length: "), NULL, 10);
-	for (size_t i = 0; i < length; i++)
-		if (recv(fd, &byte, 1, 0) != 1)
+	if (!end || n + length >= size)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		if (recv(fd, head + n, 1, 0) != 1)
 			return false;
-	return end != NULL;
+		head[++n] = '\0';
+	}
+	return true;
 }
 
 static bool is_as_written(const struct line *l, const char *head)
@@ -179,7 +183,6 @@ static void a_server_that_ignores_conditions_is_found_out(void **state)
 		{"HEAD /b/k ", NULL, "404 Not Found", NULL, NULL},
 		{"PUT /b/k ", "!If-None-Match", "200 OK", NULL, NULL},
 	};
-	struct driver_state s = {0};
 	struct error err = ERROR_INIT;
 	struct play p;
 
@@ -189,7 +192,6 @@ static void a_server_that_ignores_conditions_is_found_out(void **state)
 	assert_false(p.d->features & DRIVER_EXCLUSIVE_CREATE);
 	assert_ok(put(&p, true, &err), &err);
 	play_end(&p);
-	driver_state_release(&s);
 }
 
 static void a_server_that_honours_conditions_is_trusted(void **state)
@@ -413,8 +415,9 @@ static void a_servers_checksum_of_a_part_is_given_back_to_it(void **state)
 	static const struct line script[] = {
 		BEGUN,
 		PART("ETag: \"e1\"\r\nx-amz-checksum-sha256: c1=\r\n"),
-		/* 104 bytes of frame, part, number, ETag and checksum */
-		{COMPLETE, NULL, "200 OK", NULL, "<CompleteMultipartUploadResult/>"},
+		{COMPLETE,
+			"<Part><PartNumber>1</PartNumber><ETag>&quot;e1&quot;</ETag><ChecksumSHA256>c1=</ChecksumSHA256></Part>",
+			"200 OK", NULL, "<CompleteMultipartUploadResult/>"},
 	};
 	struct driver_target t = {.key = "k", .tag = "t"};
 	struct driver_part part = {.number = 1, .bytes = 5};
@@ -445,7 +448,6 @@ static int count_object(void *ctx, const struct driver_object *o, struct error *
 static void a_listing_that_cannot_go_on_is_a_failure(void **state)
 {
 #define LIST "GET /b/?encoding-type=url&list-type=2&prefix= "
-#define PAGE_BEGIN "<ListBucketResult>"
 	static const struct line script[] = {
 		{LIST, NULL, "200 OK", NULL,
 			"<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>"},
