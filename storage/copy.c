@@ -74,7 +74,12 @@ static int write_archive(const struct copy_options *o, const struct manifest *m,
 		spread_abort(s);
 		return -1;
 	}
-	return spread_commit(s, err);
+	if (spread_commit(s, err) < 0) {
+		spread_abort(s);
+		return -1;
+	}
+	spread_finish(s);
+	return t->state == SPREAD_DONE ? 0 : err_copy(err, &t->failure);
 }
 
 static int copy_plain(const struct copy_options *o, uint64_t *ret_bytes, struct error *err)

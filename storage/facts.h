@@ -30,7 +30,7 @@ struct set_facts {
 	uint64_t tables, rows, content_bytes, archive_bytes /* in plain text */;
 	char *server_version, *database; /* NULL in an encrypted set */
 	bool is_encrypted;
-	char **recipients; /* age1…, NULL-terminated; NULL in a plain set */
+	char **recipients;             /* age1…, NULL-terminated; NULL in a plain set */
 	struct stored_archive archive; /* without header_bytes: it changes with the recipients */
 };
 void set_facts_release(struct set_facts *f);

@@ -248,7 +248,9 @@ int repository_open_with(const struct repository_options *o, struct repository *
 		r->read_back = (enum verify_level)o->read_back;
 	else
 		r->read_back = r->place->features & DRIVER_REMOTE ? VERIFY_QUICK : VERIFY_CHECKSUMS;
-	if (load_or_create(r, o->is_created, err) < 0 || (o->is_created && repository_check_writable(r, err) < 0))
+	if (load_or_create(r, o->is_created, err) < 0)
+		return r->place->features & DRIVER_REMOTE ? err_context(err, "repository \"%s\"", r->name) : -1;
+	if (o->is_created && repository_check_writable(r, err) < 0)
 		return -1;
 	r->driver = view(r);
 	*ret = take_ptr(r);

@@ -23,6 +23,9 @@ struct spread_lane {
 	int64_t waited_ms;
 	char *key;
 	pthread_mutex_t lock; /* over target->upload */
+	/* Ends the parts of this lane that are on their way, and no others: its place has it as its token meanwhile. */
+	struct cancel cancel, *outer;
+	bool has_cancel;
 };
 
 struct spread {
@@ -81,7 +84,29 @@ static bool is_backed(const struct spread *s, const struct spread_target *t)
 	return is_remote(t) && t->spool_key;
 }
 
+void spread_target_lock(struct spread_target *t)
+{
+	if (t->lane)
+		pthread_mutex_lock(&t->lane->lock);
+}
+
+void spread_target_unlock(struct spread_target *t)
+{
+	if (t->lane)
+		pthread_mutex_unlock(&t->lane->lock);
+}
+
 /* --- a lane's end ---------------------------------------------------------------------------------------------------------- */
+
+/* Without waiting for parts that a place does not take. */
+static void let_go(struct spread_lane *l)
+{
+	if (l->has_cancel)
+		cancel_request(&l->cancel, CANCEL_FAILED);
+	upload_release(take_ptr(l->upload));
+	if (l->has_cancel)
+		cancel_reset(&l->cancel);
+}
 
 static void lane_free(struct spread_lane *l)
 {
@@ -89,6 +114,10 @@ static void lane_free(struct spread_lane *l)
 		return;
 	l->target->lane = NULL;
 	upload_abort(l->upload);
+	if (l->has_cancel) {
+		driver_set_cancel(l->target->repository->place, l->outer);
+		cancel_release(&l->cancel);
+	}
 	upload_abort(l->spool);
 	if (l->spool_place)
 		l->spool_place->ops->close(l->spool_place);
@@ -109,7 +138,7 @@ static void lane_lost(struct spread_lane *l, struct error *failure)
 	err_move(&t->failure, failure);
 	t->state = is_left ? SPREAD_LEFT : SPREAD_FAILED;
 	if (is_left) {
-		upload_release(take_ptr(l->upload));
+		let_go(l);
 	} else {
 		upload_abort(take_ptr(l->upload));
 		upload_abort(take_ptr(l->spool));
@@ -216,6 +245,20 @@ static int begin_spool(struct spread_lane *l, struct error *err)
 	return upload_open(&o, &l->spool, err);
 }
 
+static int begin_cancel(struct spread_lane *l, struct error *err)
+{
+	struct driver *place = l->target->repository->place;
+
+	if (!is_remote(l->target))
+		return 0;
+	l->outer = place->cancel;
+	if (cancel_init(&l->cancel, l->outer, err) < 0)
+		return -1;
+	driver_set_cancel(place, &l->cancel);
+	l->has_cancel = true;
+	return 0;
+}
+
 static int begin_upload(struct spread_lane *l, struct error *err)
 {
 	const struct spread_options *so = &l->spread->options;
@@ -223,6 +266,7 @@ static int begin_upload(struct spread_lane *l, struct error *err)
 		.driver = l->target->repository->place,
 		.target = {.key = l->key, .tag = so->tag, .is_exclusive = true},
 		.expected_bytes = so->expected_bytes,
+		.is_resumable = is_backed(l->spread, l->target),
 		.on_begin = note_begin,
 		.on_part = note_part,
 		.ctx = l,
@@ -264,7 +308,7 @@ static void open_lane(struct spread *s, struct spread_target *t)
 	if (rc == 0 && begin_spool(l, &failure) < 0)
 		lane_spool_lost(l, &failure);
 	if (rc == 0)
-		rc = begin_upload(l, &failure);
+		rc = begin_cancel(l, &failure) < 0 ? -1 : begin_upload(l, &failure);
 	if (rc < 0)
 		lane_lost(l, &failure);
 	if (t->state == SPREAD_OPEN && begin_encryption(l, &failure) < 0)
@@ -338,7 +382,7 @@ static int finish_lane(struct spread_lane *l, struct error *err)
 	return 0;
 }
 
-/* A backed target is only made ready here: sending the rest of it is a step of its own, which a kill does not throw back. */
+/* The upload of a backed target is waited for later. */
 static void commit_lane(struct spread_lane *l)
 {
 	struct error failure cleanup(err_clear) = ERROR_INIT;
@@ -352,7 +396,6 @@ static void commit_lane(struct spread_lane *l)
 		return;
 	if (is_backed(l->spread, t)) {
 		t->state = SPREAD_LEFT;
-		upload_release(take_ptr(l->upload));
 		if (l->spool && upload_commit(take_ptr(l->spool), &failure) < 0)
 			lane_spool_lost(l, &failure);
 		return;
@@ -381,13 +424,30 @@ int spread_commit(struct spread *s, struct error *err)
 	for (size_t i = 0; i < s->options.targets_count; i++)
 		if (!is_alive(s, &s->options.targets[i]))
 			s->options.targets[i].state = SPREAD_FAILED;
-	if (!is_any_alive(s)) {
-		first_failure(s, err);
-		spread_abort(s);
-		return -1;
+	return is_any_alive(s) ? 0 : first_failure(s, err);
+}
+
+/* Its failure is no event: what was left is gone on with at once. */
+static void finish_upload(struct spread_lane *l)
+{
+	struct spread_target *t = l->target;
+
+	err_clear(&t->failure);
+	if (upload_commit(take_ptr(l->upload), &t->failure) == 0)
+		t->state = SPREAD_DONE;
+	else
+		err_context(&t->failure, "repository \"%s\"", t->repository->name);
+}
+
+void spread_finish(struct spread *s)
+{
+	for (size_t i = 0; i < s->options.targets_count; i++) {
+		struct spread_target *t = &s->options.targets[i];
+
+		if (t->state == SPREAD_LEFT && t->lane && t->lane->upload)
+			finish_upload(t->lane);
 	}
 	spread_free(s);
-	return 0;
 }
 
 void spread_abort(struct spread *s)

@@ -40,6 +40,9 @@ struct spread_target {
 	struct spread_lane *lane; /* spread.c's */
 };
 void spread_target_release(struct spread_target *t);
+/* Around reading t->upload while the spread is open: parts are added to it from other threads. */
+void spread_target_lock(struct spread_target *t);
+void spread_target_unlock(struct spread_target *t);
 
 struct spread;
 
@@ -58,8 +61,12 @@ struct spread_options {
 int spread_open(const struct spread_options *o, struct spread **ret, struct error *err) must_check;
 /* From one thread at a time. */
 int spread_write(struct spread *s, const void *p, size_t n, struct error *err) must_check;
-/* Completes every target that is open.  Fails with the first target's error when none is done or left.  Ends ${s}. */
+/* The stream is over: completes the targets that are not backed, and the spools; the others are LEFT, their uploads still under way.
+ * Fails with the first target's error when none is done or left.  */
 int spread_commit(struct spread *s, struct error *err) must_check;
+/* Waits for the uploads that are still under way: LEFT becomes DONE, or stays with the failure in it.  What a later process needs to go
+ * on has to be noted before: from here on a kill costs only what is not there yet.  Ends ${s}. */
+void spread_finish(struct spread *s);
 /* Gives up: what was written is removed.  Ends ${s}; NULL is fine. */
 void spread_abort(struct spread *s);
 

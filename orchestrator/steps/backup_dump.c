@@ -334,8 +334,7 @@ static int finish_archive(struct joint *j, struct dump *d, struct manifest *m, s
 	if (manifest_write(m, &text, err) < 0 || add_member(j, "manifest.json", text.data, text.len, err) < 0)
 		return -1;
 	w = take_ptr(j->writer);
-	if (archive_writer_commit(w, &m->archive_bytes, m->archive_sha256, err) < 0 ||
-		spread_commit(take_ptr(j->spread), err) < 0)
+	if (archive_writer_commit(w, &m->archive_bytes, m->archive_sha256, err) < 0 || spread_commit(j->spread, err) < 0)
 		return -1;
 	m->has_archive = true;
 	return 0;
@@ -408,6 +407,14 @@ static int open_spread(struct step_context *ctx, struct backup_targets *t, struc
 	return spread_open(&o, ret, err);
 }
 
+/* The database is done with; what is still on its way to remote places is waited for. */
+static int finish_uploads(struct step_context *ctx, struct backup_targets *t, struct spread *s, struct error *err)
+{
+	atomic_store(&ctx->progress->phase, "upload");
+	spread_finish(s);
+	return targets_save(ctx, t, err) < 0 ? -1 : cancel_check(ctx->cancel, err);
+}
+
 static int write_targets(struct step_context *ctx, struct dump *d, struct backup_targets *t, struct claim *claim,
 	struct manifest *m, struct error *err)
 {
@@ -425,11 +432,12 @@ static int write_targets(struct step_context *ctx, struct dump *d, struct backup
 	if (rc == 0)
 		rc = write_archive(ctx, d, &j, m, err);
 	archive_writer_abort(j.writer);
+	/* From here on a kill costs only what is not yet there. */
+	if (rc == 0)
+		rc = targets_save(ctx, t, err) < 0 ? -1 : save_manifest(ctx, m, err);
+	if (rc == 0)
+		rc = finish_uploads(ctx, t, take_ptr(j.spread), err);
 	spread_abort(j.spread);
-	if (rc == 0)
-		rc = targets_save(ctx, t, err);
-	if (rc == 0)
-		rc = save_manifest(ctx, m, err);
 	if (rc == 0)
 		fill_outputs(ctx, m);
 	manifest_release(m); /* member names live in j.names */
@@ -488,6 +496,10 @@ static int dump_run(struct step_context *ctx, struct backup_targets *t, struct c
 	if (targets_create(ctx, t, err) < 0 || claim_open(ctx, claim, err) < 0 ||
 		remove_orphans(ctx, t, stack, claim_id(claim), err) < 0)
 		return -1;
+	if (ctx->checkpoint)
+		event_text(ctx->events, EVENT_INFO,
+			"backup set \"%s\" begins again: an attempt that was ended left nothing that could be gone on with",
+			claim_id(claim));
 	m.backup_id = mem_strdup(claim_id(claim));
 	m.stack = mem_strdup(stack);
 	m.host = host_name();

@@ -32,6 +32,7 @@ struct sending {
 	char *key;           /* where to */
 	struct driver *from; /* a spool, or the place of a plain repository */
 	char *from_key;
+	bool is_spool;
 	bool is_made_again; /* encrypted out of a plain archive */
 	uint64_t bytes;     /* of the whole object */
 	int64_t saved_at_ms;
@@ -92,6 +93,7 @@ static int find_source(struct sending *s, struct error *err)
 
 	if (t->spool_key) {
 		s->from_key = mem_strdup(t->spool_key);
+		s->is_spool = true;
 		return driver_local_open(t->repository->spool_dir, false, &s->from, err);
 	}
 	plain = plain_repository(s->all);
@@ -217,22 +219,6 @@ static int send_missing(struct sending *s, uint64_t *ret_sent, struct error *err
 
 /* --- one after the other --------------------------------------------------------------------------------------------------- */
 
-static int remove_spool(struct spread_target *t, struct error *err)
-{
-	struct driver *spool = NULL;
-	int rc;
-
-	if (!t->spool_key)
-		return 0;
-	if (driver_local_open(t->repository->spool_dir, false, &spool, err) < 0)
-		return -1;
-	rc = spool->ops->remove(spool, t->spool_key, err);
-	spool->ops->close(spool);
-	free(t->spool_key);
-	t->spool_key = NULL;
-	return rc < 0 ? -1 : 0;
-}
-
 static int send_one(struct step_context *ctx, struct backup_targets *all, size_t i, const struct manifest *m, uint64_t *ret_sent,
 	struct error *err)
 {
@@ -246,7 +232,7 @@ static int send_one(struct step_context *ctx, struct backup_targets *all, size_t
 	rc = find_source(&s, err);
 	if (rc == 0)
 		rc = send_missing(&s, ret_sent, err);
-	if (s.from && t->spool_key)
+	if (s.from && s.is_spool)
 		s.from->ops->close(s.from);
 	if (rc == 0)
 		t->state = SPREAD_DONE;
@@ -255,17 +241,6 @@ static int send_one(struct step_context *ctx, struct backup_targets *all, size_t
 	free(s.key);
 	free(s.from_key);
 	return rc;
-}
-
-/* The spool goes only after the state that says that it is not needed was saved. */
-static int settle(struct step_context *ctx, struct backup_targets *all, size_t i, struct error *err)
-{
-	char *spool cleanup(mem_freep) = take_ptr(all->list[i].spool_key);
-
-	if (targets_save(ctx, all, err) < 0)
-		return -1;
-	all->list[i].spool_key = take_ptr(spool);
-	return remove_spool(&all->list[i], err);
 }
 
 static int send_left(
@@ -284,10 +259,25 @@ static int send_left(
 			target_failed(ctx, t, i, &failure);
 		}
 		*ret_sent += sent;
-		if (settle(ctx, t, i, err) < 0)
+		if (targets_save(ctx, t, err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+/* The spools go only after the states that say that they are not needed were saved. */
+static int remove_spools(struct step_context *ctx, struct backup_targets *t, struct error *err)
+{
+	size_t removed = 0;
+
+	for (size_t i = 0; i < t->count; i++) {
+		if (!t->list[i].spool_key || t->list[i].state == SPREAD_LEFT)
+			continue;
+		if (target_remove_spool(&t->list[i], err) < 0)
+			return -1;
+		removed++;
+	}
+	return removed ? targets_save(ctx, t, err) : 0;
 }
 
 static int run(struct step_context *ctx, struct error *err)
@@ -300,7 +290,7 @@ static int run(struct step_context *ctx, struct error *err)
 	if (targets_want(ctx, &t, err) < 0 || run_manifest_load(ctx, &text, &m, err) < 0)
 		return -1;
 	atomic_store(&ctx->progress->phase, "upload");
-	if (send_left(ctx, &t, &m, &sent, err) < 0)
+	if (send_left(ctx, &t, &m, &sent, err) < 0 || remove_spools(ctx, &t, err) < 0)
 		return -1;
 	step_output_int(ctx, "sent_bytes", (int64_t)sent);
 	targets_output(ctx, &t);
@@ -314,7 +304,7 @@ static int undo(struct step_context *ctx, struct error *err)
 	int found = targets_load(ctx, &t, err);
 
 	for (size_t i = 0; found > 0 && i < t.count; i++)
-		if (t.list[i].repository && remove_spool(&t.list[i], err) < 0)
+		if (target_remove_spool(&t.list[i], err) < 0)
 			found = -1;
 	return found < 0 ? -1 : 0;
 }

@@ -107,6 +107,24 @@ int targets_create(struct step_context *ctx, struct backup_targets *ret, struct 
 	return open_all(ctx, ret, REPOSITORY_CREATE, err);
 }
 
+int target_remove_spool(struct spread_target *t, struct error *err)
+{
+	struct driver *spool = NULL;
+	int rc;
+
+	if (!t->spool_key || !t->repository)
+		return 0;
+	if (driver_local_open(t->repository->spool_dir, true, &spool, err) < 0)
+		return -1;
+	rc = spool->ops->remove(spool, t->spool_key, err);
+	spool->ops->close(spool);
+	if (rc < 0)
+		return -1;
+	free(t->spool_key);
+	t->spool_key = NULL;
+	return 0;
+}
+
 /* --- the file -------------------------------------------------------------------------------------------------------------- */
 
 static void write_parts(struct json_writer *w, const struct upload_state *s)
@@ -135,7 +153,7 @@ static void write_hex(struct json_writer *w, const char *key, const void *p, siz
 
 static void write_target(struct json_writer *w, const struct backup_targets *all, size_t i)
 {
-	const struct spread_target *t = &all->list[i];
+	struct spread_target *t = &all->list[i];
 
 	jw_object(w, NULL);
 	jw_str(w, "repository", all->names[i]);
@@ -152,10 +170,13 @@ static void write_target(struct json_writer *w, const struct backup_targets *all
 	jw_u64(w, "header_bytes", t->archive.header_bytes);
 	jw_u64(w, "body_bytes", t->archive.body_bytes);
 	write_hex(w, "body_xxh3_128", t->archive.body_digest, BODY_DIGEST_BYTES);
-	if (t->state == SPREAD_LEFT) {
+	if (t->spool_key)
 		jw_str(w, "spool", t->spool_key);
+	if (t->state == SPREAD_LEFT) {
+		spread_target_lock(t);
 		if (t->upload.id)
 			write_parts(w, &t->upload);
+		spread_target_unlock(t);
 		if (t->header.len && !t->spool_key) {
 			write_hex(w, "age_header", t->header.data, t->header.len);
 			write_hex(w, "age_payload_key", t->key.payload_key, sizeof(t->key.payload_key));

@@ -39,6 +39,8 @@ int targets_remove(const struct step_context *ctx, struct error *err) must_check
 void target_failed(struct step_context *ctx, struct backup_targets *t, size_t i, struct error *failure);
 /* 0 when a target is in state DONE; else -1 with the first failure. */
 int targets_want_one(const struct backup_targets *t, struct error *err) must_check;
+/* Removes what waits in the spool of a target that does not need it any more. */
+int target_remove_spool(struct spread_target *t, struct error *err) must_check;
 /* Of what waits in repository->spool_dir; malloc'd. */
 char *backup_spool_key(const char *stack, const char *id, const struct repository *r);
 /* Outputs "repositories" (name: "committed", "done", "left" or what failed) and, where one failed, "degraded". */

@@ -11,7 +11,7 @@ HOLDFAST=${HOLDFAST:-build/holdfast}
 export HOLDFAST_STATE_DIR=$T_TMP/state HOLDFAST_CONFIG=$T_TMP/holdfast.yaml
 
 hf() { "$HOLDFAST" "$@"; }
-ids() { hf list --output json "$@" | jq -r '.sets[] | .id + " " + (.repositories | join("+"))'; }
+ids() { hf list --output json | jq -r '.sets[] | .id + " " + (.repositories | join("+"))'; }
 
 pg_start main || exit 1
 createdb app
