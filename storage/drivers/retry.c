@@ -207,6 +207,8 @@ static int retry_put(struct driver *d, const struct driver_target *t, const void
 	do {
 		rc = d->inner->ops->put(d->inner, t, p, n, err);
 	} while (rc < 0 && again(&c, err));
+	/* A driver may have found out that this server overwrites what is there. */
+	__atomic_store_n(&d->features, __atomic_load_n(&d->inner->features, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 	if (rc < 0 && err->class == ERR_CONFLICT && t->is_exclusive && c.failures > 0)
 		return settle_put(d, t->key, p, n, err);
 	return rc;

@@ -541,6 +541,19 @@ static void the_caller_s_own_failure_is_not_repeated(void **state)
 	assert_error(&f->err, ERR_RETRY, "the caller's own");
 }
 
+static void what_a_driver_finds_out_about_its_server_shows(void **state)
+{
+	struct fixture *f = *state;
+	struct driver *memory = memory_driver_new(DRIVER_PARTS | DRIVER_EXCLUSIVE_CREATE), *d = driver_retry_new(memory, NULL);
+	const struct driver_target t = {.key = "a", .tag = "run"};
+
+	assert_int_equal(d->features, DRIVER_PARTS | DRIVER_EXCLUSIVE_CREATE);
+	memory->features = DRIVER_PARTS;
+	assert_ok(d->ops->put(d, &t, "", 0, &f->err), &f->err);
+	assert_int_equal(d->features, DRIVER_PARTS);
+	d->ops->close(d);
+}
+
 static void what_was_missing_is_missing(void **state)
 {
 	struct fixture *f = *state;
@@ -575,6 +588,7 @@ int main(void)
 		T(an_upload_begun_without_an_answer_is_removed),
 		T(a_resumed_upload_is_not_swept_away),
 		T(the_caller_s_own_failure_is_not_repeated),
+		T(what_a_driver_finds_out_about_its_server_shows),
 		T(what_was_missing_is_missing),
 	};
 
