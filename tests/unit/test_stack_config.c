@@ -245,8 +245,35 @@ static void keys_not_acted_on_are_named(void **state)
 	(void)state;
 	assert_int_equal(parse(text, &c, &err), 0);
 	assert_int_equal(config_check_backup(&c.stacks[0], &sink, &err), 0);
-	assert_string_equal(buf_str(&said),
-		"key \"objectives\" of stack \"shop\" is not acted on by this version of holdfast");
+	assert_string_equal(buf_str(&said), "key \"objectives\" of stack \"shop\" is not acted on by this version of holdfast");
+}
+
+static void retention_is_read_with_its_time_zone(void **state)
+{
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	struct config c cleanup(config_release) = {0}, bare cleanup(config_release) = {0}, bad cleanup(config_release) = {0};
+	struct retention_policy p = {0};
+	const char *zone = "unset";
+	char *text cleanup(mem_freep) = changed(
+		"keep_monthly: 12 }", "keep_monthly: 12, keep_within: 2d }\n    timezone: Europe/Berlin");
+	char *none cleanup(mem_freep) = changed(
+		"    retention: { keep_last: 7, keep_daily: 7, keep_weekly: 4, keep_monthly: 12 }\n", "");
+	char *mars cleanup(mem_freep) = changed("keep_monthly: 12 }", "keep_monthly: 12 }\n    timezone: Mars");
+
+	(void)state;
+	assert_int_equal(parse(text, &c, &err), 0);
+	assert_int_equal(config_stack_retention(&c.stacks[0], &p, &zone, &err), 1);
+	assert_int_equal(p.keep_last, 7);
+	assert_int_equal(p.keep_monthly, 12);
+	assert_int_equal(p.keep_yearly, 0);
+	assert_int_equal(p.keep_within_ms, 172800000);
+	assert_string_equal(zone, "Europe/Berlin");
+	assert_int_equal(parse(none, &bare, &err), 0);
+	assert_int_equal(config_stack_retention(&bare.stacks[0], &p, &zone, &err), 0);
+	assert_null(zone);
+	assert_int_equal(parse(mars, &bad, &err), 0);
+	assert_int_equal(config_stack_retention(&bad.stacks[0], &p, &zone, &err), -1);
+	assert_string_equal(err.message, "holdfast.yaml:21:15: timezone: there is no time zone \"Mars\"");
 }
 
 static void configuration_is_looked_for_in_this_order(void **state)
@@ -303,6 +330,7 @@ int main(void)
 		cmocka_unit_test(version_pins_are_read_like_an_env_file),
 		cmocka_unit_test(protection_that_is_not_there_is_refused),
 		cmocka_unit_test(keys_not_acted_on_are_named),
+		cmocka_unit_test(retention_is_read_with_its_time_zone),
 		cmocka_unit_test(configuration_is_looked_for_in_this_order),
 		cmocka_unit_test(every_key_is_documented),
 	};
