@@ -90,6 +90,19 @@ const struct command commands[CMD_COUNT] = {
 		       "With --strict it is degraded, too, that these credentials may delete sets.",
 		.example = "holdfast doctor\nholdfast doctor storage --strict --repository offsite", .statuses = "8",
 		.words = "storage", .run = cmd_doctor, .needs_config = true},
+	[CMD_REKEY] = {"rekey", "[ID|latest|all]", 0, 1, "give existing backup sets the recipients of the configuration",
+		.doc = "Makes encrypted sets readable to exactly the keys under encrypt_to, by writing a\n"
+		       "new header that wraps each file's key; the encrypted rows stay as they are, and\n"
+		       "in a bucket the server copies them.  It needs an identity that opens the sets.\n"
+		       "Without ID: all sets.\n"
+		       "\n"
+		       "What a removed key could read stays readable to whoever has that key and a copy\n"
+		       "made before, or the file keys themselves: those do not change.  Out of reach of a\n"
+		       "key in wrong hands are only the sets that are taken afterwards.\n"
+		       "\n"
+		       "A rekey that was interrupted is finished by the next one.",
+		.example = "holdfast rekey all --repository offsite --identity /root/holdfast.key", .statuses = "3, 8",
+		.words = "latest all", .run = cmd_rekey, .needs_config = true},
 	[CMD_DROP_OLD] = {"drop-old", "NAME", 1, 1, "drop a database that a restore has kept",
 		.doc = "Drops only databases that a swap has put aside and marked; \"holdfast status\"\n"
 		       "lists them.  The rows in it are gone for good.",

@@ -16,6 +16,7 @@ int cmd_prune(struct app *app, struct error *err);
 int cmd_pin(struct app *app, struct error *err);
 int cmd_unpin(struct app *app, struct error *err);
 int cmd_doctor(struct app *app, struct error *err);
+int cmd_rekey(struct app *app, struct error *err);
 int cmd_copy(struct app *app, struct error *err);
 int cmd_drop_old(struct app *app, struct error *err);
 int cmd_run(struct app *app, struct error *err);

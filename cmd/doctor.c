@@ -11,6 +11,8 @@
 #include "cmd/target.h"
 #include "storage/probe.h"
 
+#define GIVE_UP_MS 10000 /* somebody is waiting for the answer */
+
 struct doctor {
 	struct app *app;
 	size_t counts[PROBE_FAILED + 1]; /* of items, by state */
@@ -88,7 +90,7 @@ static int examine_named(struct app *app, const char *name, struct examination *
 	const struct config_repository *r = config_repository(&app->config, name);
 	const struct repository_options o = {.name = name,
 		.url = name,
-		.give_up_after_ms = REPOSITORY_BRIEF_MS,
+		.give_up_after_ms = GIVE_UP_MS,
 		.events = &app->ui.sink,
 		.cancel = &app->cancel,
 		.read_back = -1};

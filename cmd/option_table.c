@@ -5,7 +5,7 @@
 
 #define SETS (FOR(CMD_LIST) | FOR(CMD_SHOW) | FOR(CMD_VERIFY))
 #define KEEPERS (FOR(CMD_PRUNE) | FOR(CMD_PIN) | FOR(CMD_UNPIN))
-#define EXAMINERS FOR(CMD_DOCTOR)
+#define EXAMINERS (FOR(CMD_DOCTOR) | FOR(CMD_REKEY))
 #define RUNNERS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE) | FOR(CMD_RUN) | FOR(CMD_RESUME) | FOR(CMD_ABANDON))
 #define PLANS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE))
 #define RETENTION(word, text) \
@@ -37,8 +37,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_REPOSITORY] = {"repository", 'r', OPTION_LIST, SETS | RUNNERS | FOR(CMD_STATUS) | KEEPERS | EXAMINERS,
 		.arg = "NAME|DIR", .param = "repository",
 		.about = "repository of the configuration, a directory, or a file:// or s3:// URL; may be given again"},
-	[OPT_IDENTITY] = {"identity", 'i', OPTION_STRING, SETS | RUNNERS | FOR(CMD_STATUS) | FOR(CMD_COPY), .arg = "FILE",
-		.about = "age identity file that opens encrypted sets; default: the repository's \"identity\""},
+	[OPT_IDENTITY] = {"identity", 'i', OPTION_STRING, SETS | RUNNERS | FOR(CMD_STATUS) | FOR(CMD_REKEY) | FOR(CMD_COPY),
+		.arg = "FILE", .about = "age identity file that opens encrypted sets; default: the repository's \"identity\""},
 	[OPT_FROM] = {"from", .type = OPTION_LIST, .commands = FOR(CMD_COPY), .arg = "NAME|DIR",
 		.about = "repository to copy from; may be given again; default: the stack's"},
 	[OPT_TO] = {"to", .type = OPTION_STRING, .commands = FOR(CMD_COPY), .arg = "NAME|DIR", .about = "repository to copy to"},

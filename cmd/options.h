@@ -24,6 +24,7 @@ enum command_id {
 	CMD_PIN,
 	CMD_UNPIN,
 	CMD_DOCTOR,
+	CMD_REKEY,
 	CMD_COPY,
 	CMD_DROP_OLD,
 	CMD_RUN,

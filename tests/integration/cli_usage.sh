@@ -19,7 +19,7 @@ t_exit 2 "$HOLDFAST" bakcup
 t_is "$t_err" $'error:  unknown command "bakcup"\nhint:   Did you mean "backup"?'
 
 t_begin commands_of_later_versions_are_not_there
-for command in init doctor upgrade rollback migrate drill approve pause unpause report metrics support-bundle; do
+for command in init upgrade rollback migrate drill approve pause unpause report metrics support-bundle; do
 	t_exit 2 "$HOLDFAST" "$command"
 	t_match "$t_err" "unknown command \"$command\""
 done
