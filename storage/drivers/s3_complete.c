@@ -3,8 +3,8 @@
  *
  * It is the one request whose success may look like a failure: the answer is lost and the next attempt is told that there is no such
  * upload, or that another one is in progress; it may also fail with status 200.  So what failed is looked for: an object under the
- * key is ours when it has our length and carries our tag in its metadata; where the server keeps no metadata, when its ETag is that of our
- * parts (the MD5 of their MD5s, and their number).
+ * key is ours when it has our length, our tag in its metadata, and the ETag of our parts (the MD5 of their MD5s, and their number).  The tag
+ * may be missing, where a server keeps no metadata; the ETag says nothing where it has another form, or is that of a KMS key's ciphertext.
  *
  * If-None-Match at the end is honoured by some and ignored by others; an exclusive upload looks before, too.
  *
@@ -63,6 +63,18 @@ static char *whole_etag(const struct driver_part *parts, size_t count)
 	return mem_printf("%s-%zu", hex_encode(digest, n, hex), count);
 }
 
+/* Whether the ETag of a whole is made of its parts' MD5s. */
+static bool is_etag_of_parts(const struct http_response *r, const char *etag, size_t count)
+{
+	const char *sse = http_header(r, "x-amz-server-side-encryption");
+	char *suffix cleanup(mem_freep) = mem_printf("-%zu", count);
+	size_t n = etag ? strlen(etag) : 0;
+
+	if ((sse && strncmp(sse, "aws:kms", 7) == 0) || http_header(r, "x-amz-server-side-encryption-customer-algorithm"))
+		return false;
+	return n == 2 * MD5_BYTES + strlen(suffix) && strcmp(etag + 2 * MD5_BYTES, suffix) == 0;
+}
+
 /* 1 what stands under the key is this upload, 2 something else does, 0 nothing, -1. */
 static int look_for(const struct driver_upload *u, const struct driver_part *parts, size_t count, struct error *err)
 {
@@ -80,9 +92,11 @@ static int look_for(const struct driver_upload *u, const struct driver_part *par
 	tag = http_header(&a.http, S3_TAG_HEADER);
 	if (!a.http.has_content_length || a.http.content_length != bytes)
 		return 2;
-	if (tag)
-		return strcmp(tag, u->tag) == 0 ? 1 : 2;
-	return want && etag && strcmp(want, etag) == 0 ? 1 : 2;
+	if (tag && strcmp(tag, u->tag) != 0)
+		return 2;
+	if (want && is_etag_of_parts(&a.http, etag, count))
+		return strcmp(want, etag) == 0 ? 1 : 2;
+	return tag ? 1 : 2;
 }
 
 /* The request failed: has it, or one before it, worked all the same? */

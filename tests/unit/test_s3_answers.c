@@ -327,6 +327,8 @@ struct completion {
 #define OURS "Content-Length: 5\r\nETag: \"x\"\r\nx-amz-meta-holdfast-tag: t\r\n"
 #define OURS_BY_ETAG "Content-Length: 5\r\nETag: " MD5_WHOLE "\r\n"
 #define ANOTHER "Content-Length: 5\r\nETag: " MD5_WHOLE "\r\nx-amz-meta-holdfast-tag: other\r\n"
+#define OTHER_PARTS "Content-Length: 5\r\nETag: \"" MD5_HELLO "-1\"\r\nx-amz-meta-holdfast-tag: t\r\n"
+#define CIPHERTEXT OTHER_PARTS "x-amz-server-side-encryption: aws:kms\r\n"
 #define SHORTER "Content-Length: 4\r\nETag: \"x\"\r\nx-amz-meta-holdfast-tag: t\r\n"
 #define HEAD_IS(headers) \
 	{ \
@@ -351,6 +353,9 @@ static const struct completion completions[] = {
 	{NO_SUCH_UPLOAD, HEAD_IS(OURS), ERR_NONE, NULL},
 	{NO_SUCH_UPLOAD, HEAD_IS(OURS_BY_ETAG), ERR_NONE, NULL},
 	{NO_SUCH_UPLOAD, HEAD_IS(ANOTHER), ERR_CONFLICT,
+		"could not complete object \"s3://b/k\": the server no longer knows the upload"},
+	{NO_SUCH_UPLOAD, HEAD_IS(CIPHERTEXT), ERR_NONE, NULL},
+	{NO_SUCH_UPLOAD, HEAD_IS(OTHER_PARTS), ERR_CONFLICT,
 		"could not complete object \"s3://b/k\": the server no longer knows the upload"},
 	{NO_SUCH_UPLOAD, HEAD_IS(SHORTER), ERR_CONFLICT,
 		"could not complete object \"s3://b/k\": the server no longer knows the upload"},
