@@ -169,7 +169,7 @@ static int confirm(struct app *app, const struct preview *p, struct error *err)
 	if (option_flag(&app->options, OPT_YES) || !p->going)
 		return 0;
 	question = mem_printf(
-		"%zu backup sets or remains of such (%s) will be gone for good, %zu stay.\nContinue?", p->going, size, p->kept);
+		"To be removed: %zu (%s); to stay: %zu.  What is removed is gone for good.\nContinue?", p->going, size, p->kept);
 	if (ui_confirm(&app->ui, question))
 		return 0;
 	return err_set(err, ERR_CONFIG, "not confirmed: nothing was changed");
@@ -205,13 +205,13 @@ static void print_outcome(struct app *app, const struct run_result *result)
 
 	if (app->is_json || app->ui.is_quiet)
 		return;
-	printf("\nremoved        %zu backup sets, in %s\n", json_array_size(json_object_get(o, "removed")), time);
+	printf("\nremoved        %zu, in %s\n", json_array_size(json_object_get(o, "removed")), time);
 	printf("kept           %lld\n", (long long)json_integer_value(json_object_get(o, "kept")));
 	if (json_array_size(json_object_get(o, "locked")))
 		printf("locked         %zu, by a retention lock of the repository\n",
 			json_array_size(json_object_get(o, "locked")));
 	if (json_integer_value(json_object_get(o, "rubbish")) + json_integer_value(json_object_get(o, "uploads")))
-		printf("rubbish        %lld remains of interrupted backups, %lld unfinished uploads\n",
+		printf("rubbish        remains of interrupted backups: %lld, unfinished uploads: %lld\n",
 			(long long)json_integer_value(json_object_get(o, "rubbish")),
 			(long long)json_integer_value(json_object_get(o, "uploads")));
 }

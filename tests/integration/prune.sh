@@ -98,7 +98,7 @@ t_match "$t_err" 'bad.yaml:[0-9]+:[0-9]+: timezone: there is no time zone "Mars"
 
 t_begin sets_are_removed_in_every_repository
 t_exit 0 hf prune --yes
-t_match "$t_out" 'removed +4 backup sets.*kept +6'
+t_match "$t_out" 'removed +4, in .*kept +6'
 t_is "$(sets "$near")$(sets "$far")" "$kept$kept" 'the same in both'
 t_is "$(find "$near/app/backups" -mindepth 1 -maxdepth 1 | wc -l)" 3 'nothing is left of the others'
 t_exit 0 hf list --quiet
@@ -137,7 +137,7 @@ echo x >"$near/app/backups/20261002T000000Z-00000000/backup.tar.zst"
 touch -d '2 days ago' "$near/app/backups/20261001T000000Z-00000000/backup.tar.zst"
 t_exit 0 hf prune --yes --repository near
 t_match "$t_err" 'backup set "20260831T220100Z-[0-9a-f]+" in repository "near" is damaged, and was kept'
-t_match "$t_out" 'rubbish +1 remains'
+t_match "$t_out" 'rubbish +remains of interrupted backups: 1,'
 t_is "$(sets "$near")" '20260831T215900Z 20260831T220100Z 20261025T225900Z 20261025T230100Z '
 t_is "$(find "$near/app/backups" -name '*-00000000' | wc -l)" 1 'a young archive may be a set that is being copied'
 rm -r "$near/app/backups/20261002T000000Z-00000000"

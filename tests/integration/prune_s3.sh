@@ -66,7 +66,7 @@ t_exit 0 hf pin "$(head -n 1 <<<"$ids")" --repository sealed
 t_exit 0 hf prune --keep-last 1 --repository sealed --dry-run
 t_match "$t_out" 'keep +pinned.*remove +no rule keeps it.*keep +keep_last 1, last verified set'
 t_exit 0 hf prune --keep-last 1 --repository sealed --yes
-t_match "$t_out" 'removed +1 backup sets.*kept +2'
+t_match "$t_out" 'removed +1, in .*kept +2'
 t_exit 0 hf unpin "$(head -n 1 <<<"$ids")" --repository sealed
 t_exit 0 hf prune --keep-last 1 --repository sealed --yes
 t_is "$(keys "$S3_BUCKET")" "$newest/backup.tar.zst.age"$'\n'"$newest/manifest.json.age"$'\n'"$newest/set.json"
@@ -81,7 +81,7 @@ t_is "$(keys "$S3_BUCKET" | grep -c hold)" 0 'and not held any more'
 t_begin what_a_lock_holds_is_told_and_no_error
 t_exit 0 hf prune --keep-last 1 --repository locked --yes
 t_match "$t_err" "warning: backup set \"$(head -n 1 <<<"$ids")\" in repository \"locked\" cannot be removed yet: .* is locked until 20"
-t_match "$t_out" 'removed +0 backup sets.*kept +1.*locked +2, by a retention lock'
+t_match "$t_out" 'removed +0, in .*kept +1.*locked +2, by a retention lock'
 t_is "$(keys "$locked" | wc -l)" 9 'nothing of them is gone'
 t_exit 0 hf prune --keep-last 1 --repository locked --yes --output json -q
 t_is "$(jq -r '.run.outputs.prune.locked | map(.id) | join(" ")' <<<"$t_out")" "$(head -n 2 <<<"$ids" | xargs)"
