@@ -3,7 +3,7 @@
  *
  * HOLDFAST_CRASH_AT="journal:3" kills the process with SIGKILL at the third crash_point("journal") it comes to.  Without the
  * variable a crash point costs one comparison.  Kinds in use: "journal" (a record is on stable storage), "write", "fsync",
- * "rename", "remove" (an object of a set that is pruned).
+ * "rename", "remove" (an object of a set that is pruned), "swap" (files of a stack have changed places).
  */
 #ifndef BASE_CRASHPOINT_H
 #define BASE_CRASHPOINT_H

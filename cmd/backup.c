@@ -12,6 +12,7 @@
 #include "cmd/runner.h"
 #include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
+#include "orchestrator/stack/files.h"
 #include "orchestrator/steps/steps.h"
 
 #define PLAN "backup"
@@ -169,9 +170,10 @@ int cmd_backup(struct app *app, struct error *err)
 
 	if (target_resolve(app, NEED_STACK | NEED_DATABASE | NEED_REPOSITORY, &t, err) < 0)
 		return -1;
-	if (config_check_backup(t.config_stack, &app->ui.sink, err) < 0)
-		return -1;
+	config_check_backup(t.config_stack, &app->ui.sink);
 	parameters = runner_parameters(app, &t);
+	if (config_files_parameters(t.config_stack, parameters, err) < 0)
+		return -1;
 	if (add_version(app, &t, parameters, err) < 0 || add_retention(&t, parameters, err) < 0 ||
 		runner_open(app, t.stack, t.database, &r, err) < 0)
 		return -1;

@@ -43,10 +43,15 @@ const struct command commands[CMD_COUNT] = {
 		       "\n"
 		       "With --target-db it restores into that database and swaps nothing.  With\n"
 		       "--table it restores single tables into a schema beside the originals, or into\n"
-		       "--target-db, and prints the SQL that copies the rows back.  Neither asks.",
+		       "--target-db, and prints the SQL that copies the rows back.  Neither asks.\n"
+		       "\n"
+		       "The files of a set are restored apart: --files-only unpacks them beside where\n"
+		       "they were, proves them, and puts them in place by rename, keeping the former\n"
+		       "ones; with --files-to they go below that directory, and nothing is replaced.",
 		.example = "holdfast restore latest --database postgresql:///app --repository /var/backups/app\n"
 			   "holdfast restore latest --target-db app_copy\n"
-			   "holdfast restore 20261120T031500Z --table public.orders",
+			   "holdfast restore 20261120T031500Z --table public.orders\n"
+			   "holdfast restore latest --files-only --files-to /srv/restored",
 		.statuses = "3, 4, 5, 10", .words = "latest", .run = cmd_restore, .needs_config = true},
 	[CMD_PRUNE] = {"prune", .about = "remove the backup sets that the retention policy no longer wants",
 		.doc = "Shows every set of the stack with the reason it stays or goes, asks, and\n"

@@ -1,12 +1,13 @@
 /*
  * restore: a set into a new database, proven, then swapped in; or into a database of its own (--target-db); or single tables
- * (--table).  Only the swap touches what is in service, and only it has to be confirmed.
+ * (--table); or the files of the stack (--files-only).  Only a swap touches what is in service, and only it has to be confirmed.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/json.h"
 #include "cmd/commands.h"
 #include "cmd/exit_status.h"
@@ -91,6 +92,46 @@ static int describe_set(struct app *app, const struct target *t, const char *whi
 	return 0;
 }
 
+/* What a question says of the files: label and path of each. */
+static int describe_files(struct app *app, const struct target *t, const char *which, struct buf *out, struct error *err)
+{
+	struct set_place place cleanup(set_place_release) = {0};
+	struct manifest m cleanup(manifest_release) = {0};
+	int found;
+
+	if (set_locate(app, t, which, &place, err) < 0)
+		return -1;
+	found = backup_set_load(place.repository, place.stack, place.id, &m, err);
+	if (found < 0)
+		return -1;
+	if (found == 0 || m.inventory.trees_count == 0)
+		return err_set(
+			err, ERR_CONFIG, found ? "backup set \"%s\" holds no files" : "there is no backup set \"%s\"", place.id);
+	for (size_t i = 0; i < m.inventory.trees_count; i++)
+		buf_printf(out, "  %s: %s\n", m.inventory.trees[i].label, m.inventory.trees[i].path);
+	buf_printf(out, "will be replaced by those of set \"%s\"", place.id);
+	return 0;
+}
+
+static int confirm_files(struct app *app, const struct target *t, const char *which, struct error *err)
+{
+	char *question cleanup(mem_freep) = NULL;
+	struct buf files cleanup(buf_release) = {0};
+
+	if (option_flag(&app->options, OPT_YES))
+		return 0;
+	if (!isatty(STDIN_FILENO)) {
+		err_set(err, ERR_CONFIG, "a restore replaces the files in service, and nobody is there to confirm it");
+		return err_hint(err, "Give --yes, or restore beside them with --files-to.");
+	}
+	if (describe_files(app, t, which, &files, err) < 0)
+		return -1;
+	question = mem_printf("The files\n%s.\nThe present ones are kept beside them.\nContinue?", buf_str(&files));
+	if (ui_confirm(&app->ui, question))
+		return 0;
+	return err_set(err, ERR_CONFIG, "not confirmed: nothing was changed");
+}
+
 static int confirm_swap(struct app *app, const struct target *t, const char *which, struct error *err)
 {
 	char *database cleanup(mem_freep) = NULL, *where cleanup(mem_freep) = NULL, *question cleanup(mem_freep) = NULL;
@@ -122,27 +163,103 @@ static int explain_damage(struct error *err)
 	return -1;
 }
 
+/* ---- the run ---- */
+
+enum what { WHOLE, TABLES, BESIDE, FILES, FILES_BESIDE };
+
+static const char *const plan_names[] = {
+	[WHOLE] = "restore",
+	[TABLES] = "restore-tables",
+	[BESIDE] = "restore",
+	[FILES] = "restore-files",
+	[FILES_BESIDE] = "restore-files",
+};
+
+/* Options that say what of a set is restored, and where. */
+static int choose(const struct options *o, enum what *ret, struct error *err)
+{
+	static const enum option_id others[] = {OPT_TABLE, OPT_TARGET_DB, OPT_NO_OWNER, OPT_MAP_ROLE, OPT_VERIFY, OPT_PG_BINDIR};
+	bool is_to = option_is_given(o, OPT_FILES_TO);
+
+	if (!option_flag(o, OPT_FILES_ONLY)) {
+		if (is_to) {
+			err_set(err, ERR_CONFIG, "option \"--files-to\" needs \"--files-only\"");
+			return err_hint(
+				err, "Files and database are restored one after the other, each by a command of its own.");
+		}
+		*ret = option_is_given(o, OPT_TABLE) ? TABLES : option_is_given(o, OPT_TARGET_DB) ? BESIDE : WHOLE;
+		return 0;
+	}
+	for (size_t i = 0; i < array_len(others); i++)
+		if (option_is_given(o, others[i]) && o->values[others[i]].source == SOURCE_FLAG)
+			return err_set(err, ERR_CONFIG, "options \"--files-only\" and \"--%s\" exclude each other",
+				option_specs[others[i]].name);
+	*ret = is_to ? FILES_BESIDE : FILES;
+	return 0;
+}
+
+static bool is_files(enum what what)
+{
+	return what == FILES || what == FILES_BESIDE;
+}
+
+/* What the plan of files has no use for goes; its directory is absolute, since a run may be resumed from anywhere. */
+static int adapt_parameters(const struct app *app, enum what what, json_t *parameters, struct error *err)
+{
+	const char *to = option_text(&app->options, OPT_FILES_TO);
+	char *cwd cleanup(mem_freep) = NULL, *path cleanup(mem_freep) = NULL;
+
+	json_object_set_new(parameters, "backup", json_string(app->options.operands[0]));
+	if (what == BESIDE)
+		json_object_set_new(parameters, "swap", json_false());
+	if (!is_files(what))
+		return 0;
+	for (const char *const *name = (const char *const[]){"database", "jobs", "tables", "target_db", "no_owner", "map_role",
+		     "verify", "pg_bindir", NULL};
+		*name; name++)
+		json_object_del(parameters, *name);
+	if (!to)
+		return 0;
+	if (*to != '/' && !(cwd = getcwd(NULL, 0)))
+		return err_sys(err, "could not find out the current directory");
+	path = *to == '/' ? mem_strdup(to) : io_path_join(cwd, to);
+	json_object_set_new(parameters, "to", json_string(path));
+	return 0;
+}
+
+static int confirm(struct app *app, const struct target *t, enum what what, struct error *err)
+{
+	if (what == WHOLE)
+		return confirm_swap(app, t, app->options.operands[0], err);
+	return what == FILES ? confirm_files(app, t, app->options.operands[0], err) : 0;
+}
+
+/* Nothing of the server is needed for files: it may be gone. */
+static int resolve(struct app *app, enum what what, struct target *t, struct error *err)
+{
+	return target_resolve(app,
+		is_files(what) ? NEED_STACK | NEED_REPOSITORY : NEED_STACK | NEED_DATABASE | NEED_REPOSITORY | NEED_ADMIN, t,
+		err);
+}
+
 int cmd_restore(struct app *app, struct error *err)
 {
 	struct target t cleanup(target_release) = {0};
 	struct run_result result cleanup(run_result_release) = {0};
 	json_t *parameters cleanup(json_decrefpp) = NULL;
-	bool is_tables = option_is_given(&app->options, OPT_TABLE), is_beside = option_is_given(&app->options, OPT_TARGET_DB);
-	const struct embedded_plan *plan = plan_find(is_tables ? "restore-tables" : "restore");
+	const struct embedded_plan *plan;
 	struct runner r;
+	enum what what;
 
-	if (target_resolve(app, NEED_STACK | NEED_DATABASE | NEED_REPOSITORY | NEED_ADMIN, &t, err) < 0)
+	if (choose(&app->options, &what, err) < 0 || resolve(app, what, &t, err) < 0)
 		return -1;
+	plan = plan_find(plan_names[what]);
 	parameters = runner_parameters(app, &t);
-	json_object_set_new(parameters, "backup", json_string(app->options.operands[0]));
-	if (!is_tables && is_beside)
-		json_object_set_new(parameters, "swap", json_false());
-	if (runner_open(app, t.stack, t.database, &r, err) < 0)
+	if (adapt_parameters(app, what, parameters, err) < 0 ||
+		runner_open(app, t.stack, is_files(what) ? NULL : t.database, &r, err) < 0)
 		return -1;
 	if (!r.options.is_dry_run) {
-		if (refuse_unfinished(app, t.stack, err) < 0)
-			return -1;
-		if (!is_tables && !is_beside && confirm_swap(app, &t, app->options.operands[0], err) < 0)
+		if (refuse_unfinished(app, t.stack, err) < 0 || confirm(app, &t, what, err) < 0)
 			return -1;
 		config_check_restore(t.config_stack, &app->ui.sink);
 	}

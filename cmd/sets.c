@@ -183,6 +183,25 @@ static void print_tables(const struct inventory *inv)
 	table_release(&t);
 }
 
+static void print_trees(const struct inventory *inv)
+{
+	struct table t = {.columns = 5, .right = 0xe};
+
+	if (!inv->trees_count)
+		return;
+	table_row(&t, (const char *const[]){"FILES", "ENTRIES", "FILES", "CONTENT", "PATH"});
+	for (size_t i = 0; i < inv->trees_count; i++) {
+		const struct inv_tree *x = &inv->trees[i];
+		char *entries cleanup(mem_freep) = text_count(x->entries), *files cleanup(mem_freep) = text_count(x->files);
+		char *bytes cleanup(mem_freep) = text_size(x->bytes);
+
+		table_row(&t, (const char *const[]){x->label, entries, files, bytes, x->path});
+	}
+	printf("\n");
+	table_print(&t);
+	table_release(&t);
+}
+
 static void print_left_out(const struct inventory *inv)
 {
 	struct table t = {.columns = 3};
@@ -250,6 +269,7 @@ int cmd_show(struct app *app, struct error *err)
 	print_head(&m);
 	print_rest(&m.inventory);
 	print_tables(&m.inventory);
+	print_trees(&m.inventory);
 	print_left_out(&m.inventory);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json.h"
 #include "cmd/output.h"
 #include "cmd/sets.h"
 
@@ -39,6 +40,9 @@ static void print_repositories(const json_t *parameters, const struct run_result
 
 static void backup_summary(const json_t *parameters, const struct run_result *result, bool is_resumed)
 {
+	bool has_files = output_number(result->outputs, "dump", "files") > 0;
+	char *files cleanup(mem_freep) = text_count(output_number(result->outputs, "dump", "files"));
+	char *files_bytes cleanup(mem_freep) = text_size(output_number(result->outputs, "dump", "files_bytes"));
 	const char *id = output_text(result->outputs, "dump", "backup_id");
 	uint64_t content = output_number(result->outputs, "dump", "content_bytes");
 	uint64_t archive = output_number(result->outputs, "dump", "archive_bytes");
@@ -53,7 +57,9 @@ static void backup_summary(const json_t *parameters, const struct run_result *re
 	print_repositories(parameters, result);
 	printf("tables       %s\n", tables);
 	printf("rows         %s\n", rows);
-	if (content)
+	if (has_files)
+		printf("content      %s\nfiles        %s, %s\nstored       %s\n", content_text, files, files_bytes, archive_text);
+	else if (content)
 		printf("content      %s, stored as %s (%.1f : 1)\n", content_text, archive_text,
 			archive ? (double)content / (double)archive : 0.0);
 	if (is_resumed)
@@ -126,8 +132,32 @@ static void restore_summary(const json_t *parameters, const struct run_result *r
 
 		printf("when the application is well: holdfast drop-old %s\n", operand);
 	}
+	if (output_text(o, "preflight", "files"))
+		printf("files         the set also holds %s: holdfast restore %s --files-only\n",
+			output_text(o, "preflight", "files"), id ? id : "-");
 	if (sql)
 		printf("\n-- brings the rows back into the original tables:\n%s\n", sql);
+}
+
+static void files_summary(const struct run_result *result)
+{
+	const json_t *o = result->outputs, *places = json_object_get(json_object_get(o, "files"), "places");
+	const char *id = output_text(o, "preflight", "backup_id");
+	char *entries cleanup(mem_freep) = text_count(output_number(o, "files", "entries"));
+	char *size cleanup(mem_freep) = text_size(output_number(o, "files", "content_bytes"));
+	char *time cleanup(mem_freep) = text_duration(result->elapsed_ms);
+
+	printf("backup set    %s\n", id ? id : "-");
+	for (size_t i = 0; i < json_array_size(places); i++) {
+		const json_t *p = json_array_get(places, i);
+		const char *kept = json_get_str(p, "kept", NULL);
+
+		printf("%-13s %s: %s%s%s\n", i ? "" : "files", json_get_str(p, "label", "-"), json_get_str(p, "path", "-"),
+			kept ? "; the former is kept as " : "", kept ? kept : "");
+	}
+	printf("entries       %s, %s\n", entries, size);
+	printf("proof         every entry compared with the set: equal\n");
+	printf("time          %s\n", time);
 }
 
 void summary_print(const char *plan, const json_t *parameters, const struct run_result *result, bool is_resumed)
@@ -136,6 +166,8 @@ void summary_print(const char *plan, const json_t *parameters, const struct run_
 		backup_summary(parameters, result, is_resumed);
 	else if (strcmp(plan, "restore") == 0 || strcmp(plan, "restore-tables") == 0)
 		restore_summary(parameters, result);
+	else if (strcmp(plan, "restore-files") == 0)
+		files_summary(result);
 	else
 		printf("run %s (%s of stack %s): done\n", result->run_id ? result->run_id : "-", plan,
 			text_of(parameters, "stack"));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/io.h"
+#include "orchestrator/stack/files.h"
 #include "orchestrator/stack/schema.h"
 #include "storage/repository.h"
 
@@ -76,7 +77,7 @@ static int read_stack(struct config *c, struct config_stack *s, struct error *er
 	if (jobs && yaml_want_int(jobs, "jobs", 1, 256, &number, err) < 0)
 		return -1;
 	s->jobs = (int)number;
-	return 0;
+	return config_check_files(s, err);
 }
 
 static int read_stacks(struct config *c, struct error *err)

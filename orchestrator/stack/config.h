@@ -81,10 +81,9 @@ int config_stack_retention(
 	const struct config_stack *s, struct retention_policy *ret, const char **ret_zone, struct error *err) must_check;
 
 /*
- * Keys that are understood but not acted on by this version.  What would make an operator believe in a protection they do not
- * have is refused; the rest is named in one warning.  ${s} may be NULL.
+ * Names the keys that are understood but not acted on by this version in one warning.  ${s} may be NULL.
  */
-int config_check_backup(const struct config_stack *s, struct event_sink *events, struct error *err) must_check;
+void config_check_backup(const struct config_stack *s, struct event_sink *events);
 void config_check_restore(const struct config_stack *s, struct event_sink *events);
 
 #endif

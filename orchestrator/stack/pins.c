@@ -91,22 +91,16 @@ static void warn_unused(const struct config_stack *s, const char *const *names, 
 			count == 1 ? "key" : "keys", buf_str(&b), s->name, count == 1 ? "is" : "are");
 }
 
-int config_check_backup(const struct config_stack *s, struct event_sink *events, struct error *err)
+void config_check_backup(const struct config_stack *s, struct event_sink *events)
 {
 	static const char *const unused[] = {"objectives", NULL};
-	const struct yaml_node *files = s ? yaml_get(s->node, "files") : NULL;
 
-	if (files) {
-		yaml_error(files, err, "stack \"%s\" has files, which this version of holdfast does not back up", s->name);
-		return err_hint(err, "Take \"files\" out of the stack once something else backs them up.");
-	}
 	warn_unused(s, unused, events);
-	return 0;
 }
 
 void config_check_restore(const struct config_stack *s, struct event_sink *events)
 {
-	static const char *const unused[] = {"files", "services", "health", "objectives", NULL};
+	static const char *const unused[] = {"services", "health", "objectives", NULL};
 
 	warn_unused(s, unused, events);
 }

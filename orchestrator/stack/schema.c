@@ -87,10 +87,18 @@ static const struct schema_key health_keys[] = {
 	{0},
 };
 
+static const struct schema_key files_keys[] = {
+	{"path", SCHEMA_STRING, .is_required = true, .about = "of a file or directory, absolute"},
+	{"exclude", SCHEMA_STRINGS, .about = "patterns of names, or of paths below it, that are left out"},
+	{"one_filesystem", SCHEMA_BOOL, .about = "leave out what is mounted below it"},
+	{0},
+};
+
 static const struct schema_key stack_keys[] = {
 	{"database", SCHEMA_MAP, .is_required = true, .keys = database_keys, .about = "the database of the stack"},
 	{"repositories", SCHEMA_STRINGS, .is_required = true, .about = "names of repositories; the first is read from first"},
-	{"files", SCHEMA_SCALARS, .about = "label: path of a file or directory that belongs to a backup set"},
+	{"files", SCHEMA_PATHS, .keys = files_keys, .about = "label: path of a file or directory that belongs to a backup set"},
+	{"files_order", SCHEMA_STRING, .about = "database-first or files-first"},
 	{"jobs", SCHEMA_INT, .min = 1, .max = 256, .about = "connections that copy or load rows"},
 	{"retention", SCHEMA_MAP, .keys = retention_keys, .about = "how many sets are kept"},
 	{"timezone", SCHEMA_STRING, .about = "whose days, weeks and months retention counts; default: the host's"},
@@ -155,6 +163,22 @@ static int check_named(const struct yaml_node *n, const struct schema_key *key, 
 	return 0;
 }
 
+static int check_paths(const struct yaml_node *n, const struct schema_key *key, struct error *err)
+{
+	const char *text;
+
+	if (yaml_want_type(n, YAML_MAPPING, key->name, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n->count; i++) {
+		const char *label = n->keys[i]->text;
+
+		if (n->values[i]->type == YAML_MAPPING ? schema_check(n->values[i], key->keys, label, err) < 0
+						       : yaml_want_str(n->values[i], label, &text, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int check_secret(const struct yaml_node *n, const char *what, struct error *err)
 {
 	static const struct schema_key cmd_keys[] = {{"cmd", SCHEMA_ARGV, .is_required = true}, {0}};
@@ -167,6 +191,7 @@ static int check_value(const struct yaml_node *n, const struct schema_key *key, 
 {
 	const char *text;
 	int64_t number;
+	bool flag;
 
 	switch (key->type) {
 	case SCHEMA_STRING:
@@ -190,6 +215,10 @@ static int check_value(const struct yaml_node *n, const struct schema_key *key, 
 		return schema_check(n, key->keys, key->name, err);
 	case SCHEMA_NAMED:
 		return check_named(n, key, err);
+	case SCHEMA_PATHS:
+		return check_paths(n, key, err);
+	case SCHEMA_BOOL:
+		return yaml_want_bool(n, key->name, &flag, err);
 	}
 	return err_set(err, ERR_BUG, "type %d of key \"%s\" is not known", (int)key->type, key->name);
 }

@@ -23,6 +23,8 @@ enum schema_type {
 	SCHEMA_SCALARS,  /* a mapping of free keys to scalars */
 	SCHEMA_MAP,      /* a mapping with the keys of ${keys} */
 	SCHEMA_NAMED,    /* a mapping of free names to mappings with the keys of ${keys} */
+	SCHEMA_BOOL,
+	SCHEMA_PATHS, /* a mapping of free labels to a path, or to a mapping with the keys of ${keys} */
 };
 
 struct schema_key {

@@ -8,6 +8,8 @@
  */
 #include "orchestrator/steps/targets.h"
 
+#include "orchestrator/steps/files.h"
+
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 static const struct param_spec params[] = {
 	SETS_PARAMS,
 	DUMP_PARAMS,
+	FILES_PARAMS,
 	{"compress", PARAM_INT, .default_text = "1", .about = "zstd level"},
 	{"piece_size", PARAM_SIZE, .about = "how much of a large table one connection copies at a time"},
 	{"app_version", PARAM_STRING, .about = "version of the application, noted in the manifest"},
@@ -34,6 +37,8 @@ static const struct output_spec outputs[] = {
 	{"content_bytes", "bytes of COPY text"},
 	{"archive_bytes", "bytes of the archive"},
 	{"left_out", "objects whose rows are not in the set"},
+	{"files", "regular files of the stack in the set"},
+	{"files_bytes", "bytes of these"},
 	{"repositories", "what became of each repository so far"},
 	{"degraded", "which repositories failed, and why"},
 	{0},
@@ -46,6 +51,8 @@ struct joint {
 	struct inventory *inventory;
 	pthread_mutex_t mutex; /* guards inventory->members and names */
 	struct arena names;
+	const struct step_files *files;
+	struct inventory early; /* of files that are read before the database */
 };
 
 struct stream {
@@ -195,7 +202,7 @@ static void totals(const struct inventory *inv, uint64_t *ret_rows, uint64_t *re
 
 static void fill_outputs(struct step_context *ctx, const struct manifest *m)
 {
-	uint64_t rows, bytes;
+	uint64_t rows, bytes, files = 0, files_bytes = 0;
 
 	totals(&m->inventory, &rows, &bytes);
 	step_output_str(ctx, "backup_id", m->backup_id);
@@ -204,6 +211,12 @@ static void fill_outputs(struct step_context *ctx, const struct manifest *m)
 	step_output_int(ctx, "content_bytes", (int64_t)bytes);
 	step_output_int(ctx, "archive_bytes", (int64_t)m->archive_bytes);
 	step_output_int(ctx, "left_out", (int64_t)m->inventory.left_out_count);
+	for (size_t i = 0; i < m->inventory.trees_count; i++) {
+		files += m->inventory.trees[i].files;
+		files_bytes += m->inventory.trees[i].bytes;
+	}
+	step_output_int(ctx, "files", (int64_t)files);
+	step_output_int(ctx, "files_bytes", (int64_t)files_bytes);
 }
 
 /* --- what is journaled ------------------------------------------------------------------------------------------------------ */
@@ -340,6 +353,13 @@ static int finish_archive(struct joint *j, struct dump *d, struct manifest *m, s
 	return 0;
 }
 
+static int add_trees(struct step_context *ctx, struct joint *j, struct inventory *inv, struct error *err)
+{
+	if (j->files->count)
+		atomic_store(&ctx->progress->phase, "files");
+	return step_files_add(j->files, j->writer, inv, err);
+}
+
 static int write_spread(void *ctx, const void *p, size_t n, struct error *err)
 {
 	return spread_write(ctx, p, n, err);
@@ -365,6 +385,10 @@ static int write_archive(struct step_context *ctx, struct dump *d, struct joint 
 		add_member(j, "README", readme.data, readme.len, err) < 0)
 		return -1;
 	if (dump_rows(d, &sink, err) < 0)
+		return -1;
+	if (j->files->is_before_database)
+		inventory_take_trees(j->inventory, &j->early);
+	else if (add_trees(ctx, j, j->inventory, err) < 0)
 		return -1;
 	atomic_store(&ctx->progress->phase, "archive");
 	inventory_sort_members(j->inventory);
@@ -415,12 +439,13 @@ static int finish_uploads(struct step_context *ctx, struct backup_targets *t, st
 	return targets_save(ctx, t, err) < 0 ? -1 : cancel_check(ctx->cancel, err);
 }
 
-static int write_targets(struct step_context *ctx, struct dump *d, struct backup_targets *t, struct claim *claim,
-	struct manifest *m, struct error *err)
+/* With *d NULL the files come first, and the database is opened when they are in the archive: its snapshot is the later one. */
+static int write_targets(struct step_context *ctx, const struct dump_options *o, const struct step_files *files, struct dump **d,
+	struct backup_targets *t, struct claim *claim, struct manifest *m, struct error *err)
 {
 	cleanup(mem_freep) char *key = repository_archive_key(m->stack, m->backup_id);
-	struct joint j = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-	int rc = open_spread(ctx, t, claim, m, dump_inventory(d)->database_bytes / 2, &j.spread, err);
+	struct joint j = {.mutex = PTHREAD_MUTEX_INITIALIZER, .files = files};
+	int rc = open_spread(ctx, t, claim, m, *d ? dump_inventory(*d)->database_bytes / 2 : 0, &j.spread, err);
 
 	if (rc == 0)
 		rc = archive_writer_open(&(struct archive_writer_options){.write = write_spread,
@@ -429,8 +454,12 @@ static int write_targets(struct step_context *ctx, struct dump *d, struct backup
 						 .level = (int)step_int(ctx, "compress"),
 						 .mtime_ms = m->started_at_ms},
 			&j.writer, err);
+	if (rc == 0 && !*d)
+		rc = add_trees(ctx, &j, &j.early, err);
+	if (rc == 0 && !*d)
+		rc = dump_open(o, d, err);
 	if (rc == 0)
-		rc = write_archive(ctx, d, &j, m, err);
+		rc = write_archive(ctx, *d, &j, m, err);
 	archive_writer_abort(j.writer);
 	/* From here on a kill costs only what is not yet there. */
 	if (rc == 0)
@@ -442,6 +471,7 @@ static int write_targets(struct step_context *ctx, struct dump *d, struct backup
 		fill_outputs(ctx, m);
 	manifest_release(m); /* member names live in j.names */
 	arena_release(&j.names);
+	inventory_release(&j.early);
 	return rc;
 }
 
@@ -451,14 +481,15 @@ static int dump_into(
 	cleanup(arena_release) struct arena arena = {0};
 	cleanup(dump_closep) struct dump *d = NULL;
 	struct dump_options o;
+	struct step_files files;
 
 	step_dump_options(ctx, &arena, &o);
 	o.piece_bytes = (uint64_t)(step_json(ctx, "piece_size") ? step_int(ctx, "piece_size") : 0);
-	if (dump_open(&o, &d, err) < 0) {
+	if (step_files_of(ctx, &arena, &files, err) < 0 || (!files.is_before_database && dump_open(&o, &d, err) < 0)) {
 		manifest_release(m);
 		return -1;
 	}
-	return write_targets(ctx, d, t, claim, m, err);
+	return write_targets(ctx, &o, &files, &d, t, claim, m, err);
 }
 
 static int remove_orphans(

@@ -1,9 +1,10 @@
-#include "orchestrator/steps/common.h"
+#include "orchestrator/steps/files.h"
 
 #include <errno.h>
 
 static const struct param_spec params[] = {
 	DUMP_PARAMS,
+	FILES_PARAMS,
 	{"repository", PARAM_LIST, .about = "names or URLs of the repositories that will be written; looked at when given"},
 	{"verify", PARAM_STRING, .about = "what will be read back; what cannot be read here is told now"},
 	{0},
@@ -64,8 +65,11 @@ static int run(struct step_context *ctx, struct error *err)
 {
 	cleanup(arena_release) struct arena arena = {0};
 	struct dump_options o;
+	struct step_files files;
 
 	step_dump_options(ctx, &arena, &o);
+	if (step_files_of(ctx, &arena, &files, err) < 0 || step_files_check(&files, err) < 0)
+		return -1;
 	return check_repositories(ctx, err) < 0 ? -1 : dump_preflight(&o, err);
 }
 

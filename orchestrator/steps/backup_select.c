@@ -40,8 +40,7 @@ static char *derived_name(const char *database, const char *word, const char *ta
 	return mem_printf("%.*s_%s_%s", (int)keep, database, word, tag);
 }
 
-/* "20261120T031500Z-restore-7f3a" gives "20261120t031500z_7f3a": time and tail, as an unquoted identifier likes it. */
-static char *run_tag(const char *run_id)
+char *step_run_tag(const char *run_id)
 {
 	const char *time_end = strchr(run_id, '-'), *tail = strrchr(run_id, '-');
 	char *tag;
@@ -105,7 +104,7 @@ static int ask_repositories(struct step_context *ctx, struct selection *s, struc
 						  : err_set(err, ERR_CONFIG, "no repository is named");
 }
 
-static int select_set(struct step_context *ctx, char **ret_id, struct error *err)
+int step_select_set(struct step_context *ctx, char **ret_id, struct error *err)
 {
 	struct selection s = {0};
 	int rc = ask_repositories(ctx, &s, err);
@@ -120,13 +119,13 @@ static int select_set(struct step_context *ctx, char **ret_id, struct error *err
 
 static int run(struct step_context *ctx, struct error *err)
 {
-	cleanup(mem_freep) char *id = NULL, *database = NULL, *tag = run_tag(ctx->run_id);
+	cleanup(mem_freep) char *id = NULL, *database = NULL, *tag = step_run_tag(ctx->run_id);
 	cleanup(mem_freep) char *new_db = NULL, *kept = NULL, *schema = NULL;
 	const char *target = step_str(ctx, "target_db");
 
 	if (pg_conninfo_database(step_str(ctx, "database"), &database, err) < 0)
 		return -1;
-	if (select_set(ctx, &id, err) < 0)
+	if (step_select_set(ctx, &id, err) < 0)
 		return -1;
 	if (target && strcmp(target, database) == 0)
 		return err_set(err, ERR_CONFIG, "cannot restore into database \"%s\": it is the one in service", target),

@@ -55,6 +55,11 @@ int step_open_repository(struct step_context *ctx, struct repository **ret, stru
 int step_open_named(
 	struct step_context *ctx, const char *name, unsigned flags, struct repository **ret, struct error *err) must_check;
 
+/* The set that parameters "backup" and "repository" (a list) mean; fills output "repository" with the one to read.  malloc'd. */
+int step_select_set(struct step_context *ctx, char **ret_id, struct error *err) must_check;
+/* "20261120T031500Z-restore-7f3a" gives "20261120t031500z_7f3a": time and tail of the run, as an unquoted identifier likes it. */
+char *step_run_tag(const char *run_id) must_check;
+
 void step_dump_options(const struct step_context *ctx, struct arena *arena, struct dump_options *ret);
 
 /*

@@ -1,4 +1,4 @@
-#include "orchestrator/steps/common.h"
+#include "orchestrator/steps/files.h"
 
 const struct step_kind *const step_kinds[] = {
 	&step_backup_preflight,
@@ -19,5 +19,7 @@ const struct step_kind *const step_kinds[] = {
 	&step_restore_tables_preflight,
 	&step_restore_tables,
 	&step_postgres_swap,
+	&step_restore_files_preflight,
+	&step_restore_files,
 	NULL,
 };

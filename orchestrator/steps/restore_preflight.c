@@ -14,6 +14,11 @@ static const struct param_spec params[] = {
 	{0},
 };
 
+static const struct output_spec outputs[] = {
+	{"files", "labels of files that are in the set, and are not restored by this plan"},
+	{0},
+};
+
 static int check_swap(struct step_context *ctx, struct error *err)
 {
 	cleanup(mem_freep) char *database = NULL;
@@ -31,6 +36,17 @@ static int check_swap(struct step_context *ctx, struct error *err)
 	return swap_preflight(&pg, database, step_str(ctx, "target_db"), ctx->events, err);
 }
 
+/* "files \"config\", \"data\"", so that nobody believes them restored with the database. */
+static void tell_files(struct step_context *ctx, const struct inventory *inv)
+{
+	cleanup(buf_release) struct buf b = {0};
+
+	for (size_t i = 0; i < inv->trees_count; i++)
+		buf_printf(&b, "%s \"%s\"", i ? "," : "files", inv->trees[i].label);
+	if (b.len)
+		step_output_str(ctx, "files", buf_str(&b));
+}
+
 static int run(struct step_context *ctx, struct error *err)
 {
 	cleanup(restore_job_close) struct restore_job job = {0};
@@ -43,6 +59,7 @@ static int run(struct step_context *ctx, struct error *err)
 		return -1;
 	if (restore_preflight(&job.options, err) < 0 || restore_check_target(&job.options, !step_bool(ctx, "is_new"), err) < 0)
 		return -1;
+	tell_files(ctx, &job.manifest.inventory);
 	return step_bool(ctx, "swap") && step_bool(ctx, "is_new") ? check_swap(ctx, err) : 0;
 }
 
@@ -53,6 +70,7 @@ const struct step_kind step_restore_preflight = {
 	       "target against the manifest; slots and prepared transactions that would stand in the way of the swap; the archive's "
 	       "presence and size.  Changes nothing.",
 	.params = params,
+	.outputs = outputs,
 	.runs_in_dry_run = true,
 	.run = run,
 };

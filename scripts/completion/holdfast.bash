@@ -6,7 +6,7 @@ _holdfast() {
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		backup | list | show | verify | restore | prune | pin | unpin | copy | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
+		backup | list | show | verify | restore | prune | pin | unpin | doctor | copy | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
 			command=${COMP_WORDS[i]}
 			break
 			;;
@@ -39,6 +39,7 @@ _holdfast() {
 	--on-interrupted) mapfile -t COMPREPLY < <(compgen -W 'auto resume abandon' -- "$cur") ;;
 	--target-db) ;;
 	--map-role) ;;
+	--files-to) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	--verify) mapfile -t COMPREPLY < <(compgen -W 'rows counts none' -- "$cur") ;;
 	--keep-last) ;;
 	--keep-hourly) ;;
@@ -59,7 +60,7 @@ _holdfast() {
 	[ "$words" ] || return 0
 	case $command in
 	'')
-		words='backup list show verify restore prune pin unpin copy drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='backup list show verify restore prune pin unpin doctor copy drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	backup)
 		words=' --database --host --port --username --repository --identity --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -74,7 +75,7 @@ _holdfast() {
 		words='latest all --repository --identity --jobs --quick --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	restore)
-		words='latest --database --host --port --username --repository --identity --jobs --table --target-db --no-owner --map-role --verify --pg-bindir --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='latest --database --host --port --username --repository --identity --jobs --table --target-db --no-owner --map-role --files-only --files-to --verify --pg-bindir --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	prune)
 		words=' --repository --keep-last --keep-hourly --keep-daily --keep-weekly --keep-monthly --keep-yearly --keep-within --timezone --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -84,6 +85,9 @@ _holdfast() {
 		;;
 	unpin)
 		words='latest --repository --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	doctor)
+		words='storage --repository --strict --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	copy)
 		words='latest --identity --from --to --config --state-dir --stack --output --quiet --verbose --help --version'

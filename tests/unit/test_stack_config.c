@@ -11,7 +11,9 @@
 #include <cmocka.h>
 #include "base/buf.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "orchestrator/stack/config.h"
+#include "orchestrator/stack/files.h"
 #include "orchestrator/stack/schema.h"
 
 static const char whole[] = "version: 1\n"
@@ -215,17 +217,70 @@ static void version_pins_are_read_like_an_env_file(void **state)
 	unlink(path);
 }
 
-static void protection_that_is_not_there_is_refused(void **state)
+/* A stack with the lines  among its keys. */
+static int parse_with(const char *lines, struct config *ret, struct error *err)
+{
+	char *text cleanup(mem_freep) = mem_printf("version: 1\nrepositories: { local: { url: file:///r } }\nstacks:\n  shop:\n"
+						   "    database: { url: postgresql:///shop }\n    repositories: [local]\n%s",
+		lines);
+
+	return parse(text, ret, err);
+}
+
+static void files_become_parameters_of_a_backup(void **state)
 {
 	struct error err cleanup(err_clear) = ERROR_INIT;
 	struct config c cleanup(config_release) = {0};
+	json_t *parameters cleanup(json_decrefpp) = json_object();
+	char *text;
 
 	(void)state;
-	assert_int_equal(parse(whole, &c, &err), 0);
-	assert_int_equal(config_check_backup(&c.stacks[0], NULL, &err), -1);
-	assert_string_equal(
-		err.message, "holdfast.yaml:18:14: stack \"shop\" has files, which this version of holdfast does not back up");
-	assert_int_equal(config_check_backup(NULL, NULL, &err), 0);
+	assert_int_equal(config_files_parameters(NULL, parameters, &err), 0);
+	assert_int_equal(json_object_size(parameters), 0);
+	assert_int_equal(parse_with("    files:\n      config: /srv/.env\n"
+				    "      data: { path: /srv/data, exclude: [\"*.tmp\", /cache/], one_filesystem: true }\n"
+				    "    files_order: files-first\n",
+				 &c, &err),
+		0);
+	assert_int_equal(config_files_parameters(&c.stacks[0], parameters, &err), 0);
+	text = json_dumps(parameters, JSON_COMPACT);
+	assert_string_equal(text,
+		"{\"files\":{\"config\":\"/srv/.env\",\"data\":\"/srv/data\"},"
+		"\"files_exclude\":[\"data:*.tmp\",\"data:/cache/\"],\"files_one_filesystem\":[\"data\"],"
+		"\"files_order\":\"files-first\"}");
+	free(text);
+}
+
+static void files_that_cannot_be_are_told_with_their_place(void **state)
+{
+	static const struct {
+		const char *lines, *message, *hint;
+	} table[] = {
+		{"    files: { config: srv/.env }\n",
+			"holdfast.yaml:7:22: files \"config\": \"srv/.env\" is no absolute path of a file or directory", NULL},
+		{"    files: { all: / }\n", "holdfast.yaml:7:19: files \"all\": \"/\" is no absolute path of a file or directory",
+			NULL},
+		{"    files: { a/b: /srv }\n", "holdfast.yaml:7:14: \"a/b\" is no label for files",
+			"Use letters, digits, \"_\", \"-\" and \".\", at most 64 of them."},
+		{"    files: { data: { exclude: [x] } }\n", "holdfast.yaml:7:22: data has no key \"path\"", NULL},
+		{"    files: { data: { path: /srv, exlude: [x] } }\n", "holdfast.yaml:7:34: unknown key \"exlude\"",
+			"Did you mean \"exclude\"?"},
+		{"    files: { data: { path: /srv, exclude: [\"\"] } }\n",
+			"holdfast.yaml:7:44: a pattern of \"exclude\" is empty", NULL},
+		{"    files_order: first\n", "holdfast.yaml:7:18: files_order is \"first\"",
+			"It is \"database-first\" or \"files-first\"."},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_len(table); i++) {
+		struct error err cleanup(err_clear) = ERROR_INIT;
+		struct config c cleanup(config_release) = {0};
+
+		assert_int_equal(parse_with(table[i].lines, &c, &err), -1);
+		assert_int_equal(err.class, ERR_CONFIG);
+		assert_string_equal(err.message, table[i].message);
+		assert_string_equal(err.hint ? err.hint : "", table[i].hint ? table[i].hint : "");
+	}
 }
 
 static void note_warning(void *ctx, const struct event *ev)
@@ -240,11 +295,10 @@ static void keys_not_acted_on_are_named(void **state)
 	struct config c cleanup(config_release) = {0};
 	struct buf said cleanup(buf_release) = {0};
 	struct event_sink sink = {note_warning, &said};
-	char *text cleanup(mem_freep) = changed("    files: { config: /srv/shop/compose/.env, data: /srv/shop/data }\n", "");
 
 	(void)state;
-	assert_int_equal(parse(text, &c, &err), 0);
-	assert_int_equal(config_check_backup(&c.stacks[0], &sink, &err), 0);
+	assert_int_equal(parse(whole, &c, &err), 0);
+	config_check_backup(&c.stacks[0], &sink);
 	assert_string_equal(buf_str(&said), "key \"objectives\" of stack \"shop\" is not acted on by this version of holdfast");
 }
 
@@ -328,7 +382,8 @@ int main(void)
 		cmocka_unit_test(file_that_is_missing_is_a_configuration_error),
 		cmocka_unit_test(values_come_from_environment_and_files),
 		cmocka_unit_test(version_pins_are_read_like_an_env_file),
-		cmocka_unit_test(protection_that_is_not_there_is_refused),
+		cmocka_unit_test(files_become_parameters_of_a_backup),
+		cmocka_unit_test(files_that_cannot_be_are_told_with_their_place),
 		cmocka_unit_test(keys_not_acted_on_are_named),
 		cmocka_unit_test(retention_is_read_with_its_time_zone),
 		cmocka_unit_test(configuration_is_looked_for_in_this_order),
