@@ -199,8 +199,7 @@ void libs3_call_end(struct libs3_call *c)
 /* How long the call may still be silent; 0 or less: it has stalled. */
 static int64_t patience_ms(const struct libs3_call *c)
 {
-	/* Before the first byte it is not known whether there is a connection yet. */
-	int64_t limit = c->driver->stall_timeout_ms + (c->has_moved ? 0 : c->driver->connect_timeout_ms);
+	int64_t limit = c->has_moved ? c->driver->stall_timeout_ms : c->driver->connect_timeout_ms;
 
 	return c->moved_at_ms + limit - clock_mono_ms();
 }
@@ -233,6 +232,10 @@ static int wait_for(struct libs3_call *c, int64_t patience, struct error *err)
 	size_t count = descriptors(c->context, fds);
 	int64_t wait_ms = S3_get_request_context_timeout(c->context);
 
+	for (size_t i = 0; i < count && !c->has_moved; i++)
+		if (!(fds[i].events & POLLOUT)) /* it waits for an answer, so it has connected */
+			libs3_moved(c);
+
 	if (wait_ms < 0 || wait_ms > patience)
 		wait_ms = patience;
 	if (count == 0 && wait_ms > POLL_MAX_MS)
@@ -251,6 +254,9 @@ int libs3_call_run(struct libs3_call *c, struct error *err)
 		if (S3_runonce_request_context(c->context, &left) != S3StatusOK)
 			return err_set(err, ERR_RETRY, "libs3 could not go on with its request");
 		patience = patience_ms(c);
+		if (!c->is_done && patience <= 0 && !c->has_moved)
+			return err_set(
+				err, ERR_RETRY, "no connection within %s", duration_format(c->driver->connect_timeout_ms, text));
 		if (!c->is_done && patience <= 0)
 			return err_set(err, ERR_RETRY, "no byte came or went for %s",
 				duration_format(c->driver->stall_timeout_ms, text));
