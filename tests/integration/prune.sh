@@ -131,16 +131,16 @@ t_match "$t_err" 'no backup set "19990101'
 t_begin damaged_sets_and_remains
 fresh_sets
 echo '{' >"$(echo "$near"/app/backups/20260831T2201*)/manifest.json"
-mkdir "$near/app/backups/20261001T000000Z-00000000" "$near/app/backups/20261002T000000Z-00000000"
-echo x >"$near/app/backups/20261001T000000Z-00000000/backup.tar.zst"
-echo x >"$near/app/backups/20261002T000000Z-00000000/backup.tar.zst"
-touch -d '2 days ago' "$near/app/backups/20261001T000000Z-00000000/backup.tar.zst"
+mkdir "$near/app/backups/20200101T000000Z-00000000" "$near/app/backups/20200102T000000Z-00000000"
+echo x >"$near/app/backups/20200101T000000Z-00000000/backup.tar.zst"
+echo x >"$near/app/backups/20200102T000000Z-00000000/backup.tar.zst"
+touch -d '2 days ago' "$near/app/backups/20200101T000000Z-00000000/backup.tar.zst"
 t_exit 0 hf prune --yes --repository near
 t_match "$t_err" 'backup set "20260831T220100Z-[0-9a-f]+" in repository "near" is damaged, and was kept'
 t_match "$t_out" 'rubbish +remains of interrupted backups: 1,'
 t_is "$(sets "$near")" '20260831T215900Z 20260831T220100Z 20261025T225900Z 20261025T230100Z '
 t_is "$(find "$near/app/backups" -name '*-00000000' | wc -l)" 1 'a young archive may be a set that is being copied'
-rm -r "$near/app/backups/20261002T000000Z-00000000"
+rm -r "$near/app/backups/20200102T000000Z-00000000"
 
 t_begin one_repository_that_fails_does_not_stop_the_other
 fresh_sets
@@ -153,6 +153,15 @@ t_exit 0 hf prune --yes
 t_is "$(sets "$near")" "$kept" 'near with the next'
 t_exit 0 hf runs
 t_match "$t_out" 'prune +abandoned' 'which closed the one that failed'
+
+t_begin a_backup_prunes_at_its_end
+fresh_sets
+t_exit 0 hf -q backup
+t_nomatch "$(sets "$near")$(sets "$far")" 20261024T223000Z 'in both'
+t_match "$(sets "$near")" 20261025T230100Z
+fresh_sets
+t_exit 0 hf -q backup --dry-run
+t_is "$(sets "$near")" "$all"
 
 t_begin killed_between_any_two_removals
 for n in 1 2 3 4 5 6; do
