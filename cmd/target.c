@@ -319,7 +319,7 @@ int target_open_repository(struct app *app, const char *name_or_url, unsigned fl
 	const struct repository_options o = {
 		.url = name_or_url,
 		.is_created = flags & REPOSITORY_CREATE,
-		.give_up_after_ms = flags & REPOSITORY_BRIEF ? REPOSITORY_BRIEF_MS : 0,
+		.open_within_ms = flags & REPOSITORY_BRIEF ? REPOSITORY_BRIEF_MS : 0,
 		.events = &app->ui.sink,
 		.cancel = &app->cancel,
 		.read_back = -1,

@@ -91,11 +91,18 @@ static void tell_retry(void *ctx, const char *what, const struct error *err, int
 		ctx, EVENT_INFO, "%s: %s; attempt %d follows in %.1f s", what, err->message, attempt + 1, (double)wait_ms / 1000);
 }
 
+static int64_t opening_ms(const struct repository_options *o)
+{
+	bool is_brief = o->open_within_ms && (!o->give_up_after_ms || o->open_within_ms < o->give_up_after_ms);
+
+	return is_brief ? o->open_within_ms : o->give_up_after_ms;
+}
+
 static int open_s3(const struct repository_options *o, struct driver **ret, char **ret_url, struct error *err)
 {
 	struct s3_options s3 = o->s3 ? *o->s3 : (struct s3_options){0};
 	const struct driver_retry_options patience = {
-		.give_up_after_ms = o->give_up_after_ms, .on_retry = tell_retry, .ctx = o->events};
+		.give_up_after_ms = opening_ms(o), .on_retry = tell_retry, .ctx = o->events};
 	char *bucket cleanup(mem_freep) = NULL, *prefix cleanup(mem_freep) = NULL;
 	struct driver *driver = NULL;
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "storage/age/vault.h"
+#include "storage/drivers/retry.h"
 #include "storage/place.h"
 
 #define REPOSITORY_KEY REPOSITORY_FILE
@@ -252,6 +253,8 @@ int repository_open_with(const struct repository_options *o, struct repository *
 		return r->place->features & DRIVER_REMOTE ? err_context(err, "repository \"%s\"", r->name) : -1;
 	if (o->is_created && repository_check_writable(r, err) < 0)
 		return -1;
+	if (r->place->features & DRIVER_REMOTE)
+		driver_retry_set_give_up(r->place, o->give_up_after_ms);
 	r->driver = view(r);
 	*ret = take_ptr(r);
 	return 0;

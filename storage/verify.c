@@ -15,6 +15,7 @@
 #include "storage/repository.h"
 
 #define READ_BYTES ((size_t)1 << 20)
+#define REMOTE_READ_BYTES ((size_t)8 << 20) /* each range costs a round trip */
 #define NO_TABLE SIZE_MAX
 #define NO_TREE SIZE_MAX
 #define JOBS_MAX 256
@@ -134,12 +135,13 @@ static int read_block(struct verifying *v, uint64_t offset, void *p, size_t n, s
 static int read_whole(struct verifying *v, bool has_members, struct error *err)
 {
 	struct pass p cleanup(pass_release) = {.v = v};
-	uint8_t *block cleanup(mem_freep) = mem_alloc(READ_BYTES), sha256[SHA256_BYTES];
+	size_t block_bytes = v->r->place->features & DRIVER_REMOTE ? REMOTE_READ_BYTES : READ_BYTES;
+	uint8_t *block cleanup(mem_freep) = mem_alloc(block_bytes), sha256[SHA256_BYTES];
 
 	sha256_init(&p.whole);
 	for (uint64_t offset = 0; offset < v->m->archive_bytes && !v->is_over;) {
 		uint64_t left = v->m->archive_bytes - offset;
-		size_t n = left < READ_BYTES ? (size_t)left : READ_BYTES;
+		size_t n = left < block_bytes ? (size_t)left : block_bytes;
 
 		if (read_block(v, offset, block, n, err) < 0)
 			return -1;

@@ -60,7 +60,7 @@ int config_value(const struct yaml_node *n, const char *what, char **ret, struct
 int config_repository_url(const struct config_repository *r, char **ret, struct error *err) must_check;
 /*
  * Opens it with all that is configured: where it is, credentials, recipients.  Of ${o}, is_created, events and cancel are taken, and
- * give_up_after_ms where it is less than what is configured.  Identities are read when something encrypted first is; the
+ * open_within_ms.  Identities are read when something encrypted first is; the
  * configuration must live as long as the repository.
  */
 int config_repository_open(const struct config_repository *r, const struct repository_options *o, struct repository **ret,

@@ -261,7 +261,6 @@ int config_repository_with(const struct config_repository *r, const struct repos
 	int (*use)(void *ctx, const struct repository_options *o, struct error *err), void *ctx, struct error *err)
 {
 	struct building b cleanup(building_release) = {.r = r, .options = {.name = r->name, .read_back = -1}};
-	int64_t limit = o->give_up_after_ms;
 
 	if (build(&b, err) < 0)
 		return -1;
@@ -269,8 +268,7 @@ int config_repository_with(const struct config_repository *r, const struct repos
 	b.options.is_created = o->is_created;
 	b.options.events = o->events;
 	b.options.cancel = o->cancel;
-	if (limit && (!b.options.give_up_after_ms || limit < b.options.give_up_after_ms))
-		b.options.give_up_after_ms = limit;
+	b.options.open_within_ms = o->open_within_ms;
 	if (yaml_get(r->node, "identity")) {
 		b.options.load_identities = load_identities;
 		b.options.identities_ctx = (void *)(uintptr_t)r;

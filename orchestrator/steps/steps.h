@@ -10,7 +10,7 @@
 
 enum repository_flag {
 	REPOSITORY_CREATE = 1 << 0, /* made where it is missing; must be writable */
-	REPOSITORY_BRIEF = 1 << 1,  /* gives up on a place that does not answer within REPOSITORY_BRIEF_MS */
+	REPOSITORY_BRIEF = 1 << 1,  /* opening gives up on a place that does not answer within REPOSITORY_BRIEF_MS */
 };
 #define REPOSITORY_BRIEF_MS 30000
 

@@ -60,17 +60,10 @@ int targets_want_one(const struct backup_targets *t, struct error *err)
 
 /* --- opening --------------------------------------------------------------------------------------------------------------- */
 
-/* A place that does not answer must not keep the others waiting; one that does is asked with all patience from then on. */
+/* A place that does not answer must not keep the others waiting. */
 static int open_one(struct step_context *ctx, struct backup_targets *t, size_t i, unsigned flags, struct error *err)
 {
-	struct repository *r = NULL;
-
-	if (t->count > 1) {
-		if (step_open_named(ctx, t->names[i], flags | REPOSITORY_BRIEF, &r, err) < 0)
-			return -1;
-		repository_close(r);
-	}
-	return step_open_named(ctx, t->names[i], flags, &t->list[i].repository, err);
+	return step_open_named(ctx, t->names[i], flags | (t->count > 1 ? REPOSITORY_BRIEF : 0), &t->list[i].repository, err);
 }
 
 static int open_all(struct step_context *ctx, struct backup_targets *t, unsigned flags, struct error *err)

@@ -14,12 +14,13 @@
 
 /* The largest frame, with room to spare for incompressible content. */
 #define INPUT_BYTES (ARCHIVE_FRAME_BYTES + ((size_t)64 << 10))
+#define REMOTE_INPUT_BYTES ((size_t)8 << 20) /* each range costs a round trip */
 
 struct context {
 	struct context *next;
 	ZSTD_DCtx *decompressor;
 	struct sha256 sha;
-	uint8_t *in; /* INPUT_BYTES */
+	uint8_t *in; /* reader->input_bytes */
 	char *out;   /* ARCHIVE_FRAME_BYTES */
 };
 
@@ -27,6 +28,7 @@ struct archive_reader {
 	struct driver *driver;
 	char *key;
 	uint64_t bytes;
+	size_t input_bytes;
 	pthread_mutex_t lock; /* over the pool */
 	struct context *pool;
 };
@@ -52,6 +54,7 @@ int archive_reader_open(struct driver *driver, const char *key, const struct inv
 	r->driver = driver;
 	r->key = mem_strdup(key);
 	r->bytes = o.size_bytes;
+	r->input_bytes = driver->features & DRIVER_REMOTE ? REMOTE_INPUT_BYTES : INPUT_BYTES;
 	pthread_mutex_init(&r->lock, NULL);
 	*ret = r;
 	return 0;
@@ -95,7 +98,7 @@ static struct context *context_get(struct archive_reader *r, struct error *err)
 	if (!c) {
 		c = mem_zalloc(sizeof(*c));
 		c->decompressor = ZSTD_createDCtx();
-		c->in = malloc(INPUT_BYTES);
+		c->in = malloc(r->input_bytes);
 		c->out = malloc(ARCHIVE_FRAME_BYTES);
 		if (!c->decompressor || !c->in || !c->out) {
 			context_free(c);
@@ -145,7 +148,7 @@ static int fill(struct reading *g, struct error *err)
 	memmove(c->in, c->in + g->at, g->have - g->at);
 	g->have -= g->at;
 	g->at = 0;
-	want = INPUT_BYTES - g->have;
+	want = r->input_bytes - g->have;
 	if (want > left)
 		want = (size_t)left;
 	rc = r->driver->ops->read_range(r->driver, r->key, g->member->offset + g->read, c->in + g->have, want, err);
@@ -174,7 +177,7 @@ static int next_frame(struct reading *g, size_t *ret_bytes, struct error *err)
 			*ret_bytes = bytes;
 			return 1;
 		}
-		if (is_all || (g->at == 0 && g->have == INPUT_BYTES))
+		if (is_all || (g->at == 0 && g->have == g->reader->input_bytes))
 			return damaged(g, err, ZSTD_getErrorName(bytes));
 		if (fill(g, err) < 0)
 			return -1;

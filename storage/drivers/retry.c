@@ -518,3 +518,8 @@ struct driver *driver_retry_new(struct driver *inner, const struct driver_retry_
 	r->base = (struct driver){.ops = &r->ops, .features = inner->features, .cancel = inner->cancel, .inner = inner};
 	return &r->base;
 }
+
+void driver_retry_set_give_up(struct driver *d, int64_t give_up_after_ms)
+{
+	retry_of(d)->o.give_up_after_ms = give_up_after_ms > 0 ? give_up_after_ms : DEFAULT_GIVE_UP_MS;
+}

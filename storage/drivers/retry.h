@@ -33,5 +33,7 @@ struct driver_retry_options {
 
 /* Takes ${inner} over. */
 struct driver *driver_retry_new(struct driver *inner, const struct driver_retry_options *o);
+/* Another give_up_after_ms from now on (0: the default); ${d} is a driver of driver_retry_new(), and nobody uses it meanwhile. */
+void driver_retry_set_give_up(struct driver *d, int64_t give_up_after_ms);
 
 #endif
