@@ -217,6 +217,14 @@ for operation in "put x $T_TMP/small" 'stat x' 'list x' 'remove x' "upload x $T_
 done
 t_nomatch "$t_out" "$S3_SECRET_KEY" "the secret is nowhere"
 
+t_begin clocks_that_differ_are_told
+for ahead in 1200 -1200; do
+	HF_CLOCK_AHEAD_S=$ahead LD_PRELOAD=$HOLDFAST_BUILD/tests/integration/shim_clock.so t_exit 1 "$probe" put clock "$T_TMP/small"
+	t_is "$(message)" "config: could not write object \"s3://$bucket/clock\": the clocks of this machine and of the server are too far apart"
+	t_match "$t_out" 'detail: This machine says 20[0-9-]+T[0-9:.]+Z, the server 20[0-9-]+T[0-9:]+\.000Z: (19m5|20m0)[0-9]s apart\.'
+	t_is "$(hint)" "Set this machine's clock, best by a time service."
+done
+
 t_begin the_permission_that_is_missing_is_named
 rgw_user "u$$"
 denied() { # OPERATION MESSAGE, with all permissions but the one

@@ -389,12 +389,16 @@ rgw_as() {
 }
 
 rgw_main() {
-	local name status=0
+	local name child status=0
 	case ${1:-} in
 	run)
 		shift
 		rgw_start || return 1
-		"$@" || status=$?
+		"$@" <&0 & # behind us, so that a signal reaches us while it runs
+		child=$!
+		trap 'kill -TERM "$child"; wait "$child"; exit 130' INT
+		trap 'kill -TERM "$child"; wait "$child"; exit 143' TERM
+		wait "$child" || status=$?
 		return "$status"
 		;;
 	start)
