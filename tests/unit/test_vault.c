@@ -3,11 +3,12 @@
  */
 #include "tests/unit/storage_helper.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cancel.h"
 #include "storage/age/vault.h"
@@ -461,6 +462,37 @@ static void what_was_replaced_by_others_is_read_anew(void **state)
 	other->ops->close(other);
 }
 
+/* Of the same size, but with a longer header and so with less behind it: the time of the object tells. */
+static void a_longer_header_in_an_object_of_the_same_size_is_noticed(void **state)
+{
+	struct fixture *f = *state;
+	char *path cleanup(mem_freep) = place_path(&f->place, MANIFEST ".age");
+	const struct timespec later[2] = {{.tv_sec = 2000000000}, {.tv_sec = 2000000000}};
+	char text[500];
+	struct buf one cleanup(buf_release) = {0}, two cleanup(buf_release) = {0};
+	struct driver_object o;
+	size_t more;
+
+	memset(text, 'x', sizeof(text));
+	put(f, MANIFEST, text, sizeof(text));
+	place_get(&f->place, MANIFEST ".age", &one);
+	assert_int_equal(f->vault->ops->stat(f->vault, MANIFEST, &o, &f->err), 1);
+	assert_int_equal(o.size_bytes, sizeof(text));
+	make_pair(f);
+	put(f, "app/backups/2/manifest.json", text, sizeof(text));
+	place_get(&f->place, "app/backups/2/manifest.json.age", &two);
+	more = two.len - one.len;
+	put(f, "app/backups/2/manifest.json", text, sizeof(text) - more);
+	buf_release(&two);
+	place_get(&f->place, "app/backups/2/manifest.json.age", &two);
+	assert_int_equal(two.len, one.len);
+	place_put(&f->place, MANIFEST ".age", two.data, two.len);
+	assert_int_equal(utimensat(AT_FDCWD, path, later, 0), 0);
+	assert_int_equal(f->vault->ops->stat(f->vault, MANIFEST, &o, &f->err), 1);
+	assert_int_equal(o.size_bytes, sizeof(text) - more);
+	assert_reads(f, MANIFEST, text, 0, sizeof(text) - more);
+}
+
 struct reader {
 	pthread_t thread;
 	struct fixture *f;
@@ -647,6 +679,7 @@ int main(void)
 		TEST(more_objects_than_are_remembered),
 		TEST(a_long_header_is_read_to_its_end),
 		TEST(what_was_replaced_by_others_is_read_anew),
+		TEST(a_longer_header_in_an_object_of_the_same_size_is_noticed),
 		TEST(threads_read_the_same_object_at_once),
 		TEST(without_an_identity_sizes_are_told_and_content_is_not),
 		TEST(without_recipients_nothing_sealed_is_written),
