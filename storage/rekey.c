@@ -289,7 +289,7 @@ static int replace_headers(struct work *w, struct error *err)
 		return -1;
 	if (!w->is_manifest_done && rekey_object_replace(w->k, &w->manifest, &w->manifest_header, NULL, w->report, err) < 0)
 		return -1;
-	return put_result(w, err);
+	return 0;
 }
 
 static int replace_held(struct work *w, struct error *err)
@@ -303,10 +303,13 @@ static int replace_held(struct work *w, struct error *err)
 			err_clear(&second); /* it expires in any case */
 		return -1;
 	}
+	/* Before the last step, so that who repeats it knows by the mark that the hold is still to be let go. */
+	if (hold_remove(w->r, w->stack, w->id, RUN, &second) < 0 && second.class != ERR_DENIED && second.class != ERR_REFUSED)
+		return err_move(err, &second);
+	if (put_result(w, err) < 0)
+		return -1;
 	w->report->outcome = REKEY_DONE;
 	w->report->has_old_versions = w->k->is_versioned;
-	if (hold_remove(w->r, w->stack, w->id, RUN, &second) < 0 && second.class == ERR_CANCELLED)
-		return err_move(err, &second);
 	return 0;
 }
 

@@ -6,7 +6,7 @@ _holdfast() {
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		backup | list | show | verify | restore | prune | pin | unpin | doctor | copy | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
+		backup | list | show | verify | restore | prune | pin | unpin | doctor | rekey | copy | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
 			command=${COMP_WORDS[i]}
 			break
 			;;
@@ -60,7 +60,7 @@ _holdfast() {
 	[ "$words" ] || return 0
 	case $command in
 	'')
-		words='backup list show verify restore prune pin unpin doctor copy drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='backup list show verify restore prune pin unpin doctor rekey copy drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	backup)
 		words=' --database --host --port --username --repository --identity --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -88,6 +88,9 @@ _holdfast() {
 		;;
 	doctor)
 		words='storage --repository --strict --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	rekey)
+		words='latest all --repository --identity --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	copy)
 		words='latest --identity --from --to --config --state-dir --stack --output --quiet --verbose --help --version'
