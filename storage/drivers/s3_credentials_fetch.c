@@ -421,7 +421,7 @@ static int open_web_identity(const struct s3_options *o, struct s3_fetcher *f, s
 		if (!s3_env(needed[i])) {
 			err_set(err, ERR_CONFIG, "no credentials for bucket \"%s\": environment variable %s is not set",
 				o->bucket, needed[i]);
-			return err_hint(err, "\"credentials: web_identity\" needs AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE.");
+			return err_hint(err, "\"credentials: web-identity\" needs AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE.");
 		}
 	f->role_arn = mem_strdup(s3_env("AWS_ROLE_ARN"));
 	f->token_file = mem_strdup(s3_env("AWS_WEB_IDENTITY_TOKEN_FILE"));

@@ -266,8 +266,9 @@ static int libs3_describe(struct driver *d, struct driver_state *ret, struct err
 {
 	struct libs3 *l = libs3_of(d);
 	struct list_call page cleanup(list_call_end) = {0};
+	char *prefix cleanup(mem_freep) = *l->prefix ? mem_printf("%s/", l->prefix) : mem_strdup("");
 
-	if (list_page(l, &page, l->prefix, NULL, err) < 0)
+	if (list_page(l, &page, prefix, NULL, err) < 0)
 		return -1;
 	*ret = (struct driver_state){
 		.server = page.call.server ? mem_strdup(page.call.server) : NULL,

@@ -211,7 +211,7 @@ static void nothing_is_fetched_unless_it_is_configured(void **state)
 	assert_int_equal(look(h, &(struct s3_options){.credentials = S3_CREDENTIALS_WEB_IDENTITY}, &key), -1);
 	assert_error_full(&h->err, ERR_CONFIG,
 		"no credentials for bucket \"b\": environment variable AWS_WEB_IDENTITY_TOKEN_FILE is not set", NULL,
-		"\"credentials: web_identity\" needs AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE.");
+		"\"credentials: web-identity\" needs AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE.");
 	set("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere");
 	assert_int_equal(look(h, &(struct s3_options){0}, &key), -1);
 	assert_error(&h->err, ERR_CONFIG, "no credentials for bucket \"b\"");
