@@ -89,7 +89,7 @@ static void bad_urls_are_refused(void **state)
 		const char *url, *message;
 	} bad[] = {
 		{"", "url of a repository is empty"},
-		{"s3://bucket/x", "repositories of kind \"s3\" are not supported by this version"},
+		{"ftp://host/x", "there are no repositories of kind \"ftp\""},
 		{"file://host/x", "repository \"file://host/x\" is not on this host"},
 		{"file:///a%zz", "url \"file:///a%zz\" of a repository has a percent sign that begins no valid escape"},
 		{"file:///a%00", "url \"file:///a%00\" of a repository has a percent sign that begins no valid escape"},
