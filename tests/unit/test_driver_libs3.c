@@ -175,6 +175,7 @@ static void script_end(struct script *s, struct driver *d, const char *requests)
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 #define PUT_200 "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 #define PUT_503 "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+#define REFUSED (CONTINUE PUT_503) /* one answer */
 
 static int put_hello(struct driver *d, bool is_exclusive, struct error *err)
 {
@@ -190,10 +191,8 @@ static void what_a_put_has_done_is_asked_for(void **state)
 	} table[] = {
 		{"as it should be", {CONTINUE PUT_200, HEAD_HELLO}, NULL, "PUT /bucket/p/k, HEAD /bucket/p/k"},
 		{"no word of going on", {PUT_200, HEAD_HELLO}, NULL, "PUT /bucket/p/k, HEAD /bucket/p/k"},
-		{"refused without a body, nothing there", {CONTINUE PUT_503, HEAD_404}, lost,
-			"PUT /bucket/p/k, HEAD /bucket/p/k"},
-		{"refused without a body, the old one there", {CONTINUE PUT_503, HEAD_OTHER}, lost,
-			"PUT /bucket/p/k, HEAD /bucket/p/k"},
+		{"refused without a body, nothing there", {REFUSED, HEAD_404}, lost, "PUT /bucket/p/k, HEAD /bucket/p/k"},
+		{"refused without a body, the old one there", {REFUSED, HEAD_OTHER}, lost, "PUT /bucket/p/k, HEAD /bucket/p/k"},
 		{"taken, and something else is there", {CONTINUE PUT_200, HEAD_OTHER}, lost, "PUT /bucket/p/k, HEAD /bucket/p/k"},
 	};
 
@@ -214,7 +213,7 @@ static void what_a_put_has_done_is_asked_for(void **state)
 static void a_commit_may_be_repeated_when_its_answer_was_lost(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const answers[] = {HEAD_404, CONTINUE PUT_503, HEAD_404, HEAD_HELLO, NULL};
+	static const char *const answers[] = {HEAD_404, REFUSED, HEAD_404, HEAD_HELLO, NULL};
 	const struct driver_target t = {.key = "k", .tag = "t", .is_exclusive = true};
 	struct script s;
 	struct driver *d = script_begin(f, &s, answers);
