@@ -188,10 +188,27 @@ static int load_or_create(struct repository *r, bool is_created, struct error *e
 
 /* --- opening --------------------------------------------------------------------------------------------------------------- */
 
-static int read_recipients(struct repository *r, const char *const *encrypt_to, struct error *err)
+#define PASSPHRASE_RECIPIENT "passphrase" /* in the place of public keys */
+
+static int read_passphrase(struct repository *r, const char *passphrase, struct error *err)
 {
+	r->recipients = age_recipients_new();
+	r->encrypt_to = mem_zalloc(2 * sizeof(*r->encrypt_to));
+	r->encrypt_to[0] = mem_strdup(PASSPHRASE_RECIPIENT);
+	r->is_unlocked = true;
+	if (age_recipients_set_passphrase(r->recipients, passphrase, 0, err) < 0 ||
+		age_identities_add_passphrase(r->identities, passphrase, err) < 0)
+		return err_context(err, "repository \"%s\"", r->name);
+	return 0;
+}
+
+static int read_recipients(struct repository *r, const struct repository_options *o, struct error *err)
+{
+	const char *const *encrypt_to = o->encrypt_to;
 	size_t count = 0;
 
+	if (o->passphrase)
+		return read_passphrase(r, o->passphrase, err);
 	if (!encrypt_to)
 		return 0;
 	r->recipients = age_recipients_new();
@@ -243,7 +260,7 @@ int repository_open_with(const struct repository_options *o, struct repository *
 	r->load_identities = o->load_identities;
 	r->identities_ctx = o->identities_ctx;
 	r->spool_dir = o->spool_dir ? mem_strdup(o->spool_dir) : NULL;
-	if (read_recipients(r, o->encrypt_to, err) < 0 || place_open(o, &r->place, &r->url, err) < 0)
+	if (read_recipients(r, o, err) < 0 || place_open(o, &r->place, &r->url, err) < 0)
 		return -1;
 	if (o->read_back >= 0)
 		r->read_back = (enum verify_level)o->read_back;

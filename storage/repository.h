@@ -31,12 +31,14 @@ struct repository_options {
 	const char *name; /* as configured; NULL: the url */
 	const char *url;  /* as repository_open() takes it, or "s3://bucket/prefix" */
 	bool is_created;
-	const struct s3_options *s3;   /* bucket and prefix come from the url; NULL: nothing configured */
-	bool is_libs3;                 /* signature version 2, over libs3 */
-	int64_t give_up_after_ms;      /* of one call to a remote place; 0: the default of retry.h */
-	int64_t open_within_ms;        /* opening gives up as early as that; 0: as everything else */
-	struct event_sink *events;     /* told of every repeated attempt; may be NULL */
-	struct cancel *cancel;         /* may be NULL */
+	const struct s3_options *s3; /* bucket and prefix come from the url; NULL: nothing configured */
+	bool is_libs3;               /* signature version 2, over libs3 */
+	int64_t give_up_after_ms;    /* of one call to a remote place; 0: the default of retry.h */
+	int64_t open_within_ms;      /* opening gives up as early as that; 0: as everything else */
+	struct event_sink *events;   /* told of every repeated attempt; may be NULL */
+	struct cancel *cancel;       /* may be NULL */
+	/* Instead of recipients and identities: whoever knows it reads and writes.  NULL: none. */
+	const char *passphrase;
 	const char *const *encrypt_to; /* age recipients, NULL-terminated; NULL: not encrypted */
 	/* Adds the configured identities, when something encrypted is first read; NULL: none is configured. */
 	int (*load_identities)(void *ctx, struct age_identities *into, struct error *err);

@@ -17,13 +17,13 @@ struct building {
 	const struct config_repository *r;
 	struct repository_options options;
 	struct s3_options s3;
-	char *url, *access_key_id, *secret_access_key, *session_token;
+	char *url, *access_key_id, *secret_access_key, *session_token, *passphrase;
 	const char **recipients;
 };
 
 static void building_release(struct building *b)
 {
-	char *const secrets[] = {b->access_key_id, b->secret_access_key, b->session_token};
+	char *const secrets[] = {b->access_key_id, b->secret_access_key, b->session_token, b->passphrase};
 
 	for (size_t i = 0; i < array_len(secrets); i++) {
 		if (secrets[i])
@@ -200,7 +200,8 @@ static int read_recipients(struct building *b, struct error *err)
 
 /* --- identities ------------------------------------------------------------------------------------------------------------ */
 
-static int run_command(const struct yaml_node *argv, struct cancel *cancel, struct child_result *out, struct error *err)
+static int run_command(
+	const struct yaml_node *argv, const char *what, struct cancel *cancel, struct child_result *out, struct error *err)
 {
 	const char **words cleanup(mem_freep) = mem_zalloc((argv->count + 1) * sizeof(*words));
 	const struct child_spec spec = {.argv = words, .cancel = cancel, .deadline_ms = IDENTITY_DEADLINE_MS};
@@ -208,7 +209,7 @@ static int run_command(const struct yaml_node *argv, struct cancel *cancel, stru
 	for (size_t i = 0; i < argv->count; i++)
 		words[i] = argv->values[i]->text;
 	if (child_run_ok(&spec, out, err) < 0)
-		return err_context(err, "identity");
+		return err_context(err, "%s", what);
 	return 0;
 }
 
@@ -226,7 +227,7 @@ int config_repository_identities(
 		return err_hint(err, "Name one with \"identity\", on a host that may read the sets.");
 	}
 	if (n->type == YAML_MAPPING) {
-		rc = run_command(yaml_get(n, "cmd"), cancel, &out, err);
+		rc = run_command(yaml_get(n, "cmd"), "identity", cancel, &out, err);
 		if (rc == 0)
 			rc = age_identities_add_text(into, buf_str(&out.out), out.out.len, what, err);
 		if (out.out.data)
@@ -238,6 +239,41 @@ int config_repository_identities(
 		return -1;
 	rc = age_identities_add_text(into, text, strlen(text), what, err);
 	age_wipe_free(text);
+	return rc;
+}
+
+/* What a command prints, without its last newline. */
+static int passphrase_of_command(const struct yaml_node *argv, struct cancel *cancel, char **ret, struct error *err)
+{
+	struct child_result out = {0};
+	int rc = run_command(argv, "passphrase", cancel, &out, err);
+
+	if (rc == 0) {
+		const char *text = buf_str(&out.out);
+
+		*ret = mem_strndup(text, strcspn(text, "\r\n"));
+	}
+	if (out.out.data)
+		explicit_bzero(out.out.data, out.out.len);
+	child_result_release(&out);
+	return rc;
+}
+
+static int read_passphrase(struct building *b, struct cancel *cancel, struct error *err)
+{
+	const struct yaml_node *n = yaml_get(b->r->node, "passphrase");
+	int rc;
+
+	if (!n)
+		return 0;
+	if (yaml_get(b->r->node, "encrypt_to") || yaml_get(b->r->node, "identity"))
+		return yaml_error(
+			n, err, "\"passphrase\" of repository \"%s\" excludes \"encrypt_to\" and \"identity\"", b->r->name);
+	rc = n->type == YAML_MAPPING ? passphrase_of_command(yaml_get(n, "cmd"), cancel, &b->passphrase, err)
+				     : config_value(n, "passphrase", &b->passphrase, err);
+	if (rc == 0 && !*b->passphrase)
+		return yaml_error(n, err, "\"passphrase\" of repository \"%s\" is empty", b->r->name);
+	b->options.passphrase = b->passphrase;
 	return rc;
 }
 
@@ -262,7 +298,7 @@ int config_repository_with(const struct config_repository *r, const struct repos
 {
 	struct building b cleanup(building_release) = {.r = r, .options = {.name = r->name, .read_back = -1}};
 
-	if (build(&b, err) < 0)
+	if (build(&b, err) < 0 || read_passphrase(&b, o->cancel, err) < 0)
 		return -1;
 	b.options.s3 = &b.s3;
 	b.options.is_created = o->is_created;

@@ -34,6 +34,7 @@ static const struct schema_key repository_keys[] = {
 	{"spool", SCHEMA_STRING, .about = "directory where an archive waits, as it is stored, until it is uploaded"},
 	{"read_back", SCHEMA_STRING, .about = "what a backup reads back: quick, checksums, content"},
 	{"encrypt_to", SCHEMA_STRINGS, .about = "age recipients: sets are encrypted to all of them"},
+	{"passphrase", SCHEMA_SECRET, .about = "instead of encrypt_to and identity: sets are encrypted to it"},
 	{"identity", SCHEMA_SECRET, .about = "age identity, needed only where encrypted sets are read back"},
 	{0},
 };

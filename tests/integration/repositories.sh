@@ -130,6 +130,24 @@ t_exit 3 hf verify latest --repository twin --identity "$T_TMP/key"
 truncate -s -1 "$archive"
 t_exit 3 hf verify latest --quick --repository twin
 
+t_begin a_passphrase_seals_and_opens
+cat >"$T_TMP/phrase.yaml" <<-YAML
+	version: 1
+	repositories:
+	  phrase: { url: $T_TMP/phrase, passphrase: env:PHRASE, read_back: content }
+	  printed: { url: $T_TMP/phrase, passphrase: { cmd: [printf, 'correct horse\n'] } }
+	  both: { url: $T_TMP/both, passphrase: env:PHRASE, encrypt_to: [$public] }
+	stacks:
+	  app: { database: { url: "dbname=app" }, repositories: [phrase] }
+YAML
+PHRASE='correct horse' t_exit 0 hf --config "$T_TMP/phrase.yaml" backup
+t_match "$(head -c 60 "$T_TMP"/phrase/app/backups/*/backup.tar.zst.age | tr '\n' ' ')" '^age-encryption.org/v1 -> scrypt ' 'stock age asks for it'
+t_exit 0 hf --config "$T_TMP/phrase.yaml" verify latest --repository printed
+PHRASE='wrong horse' t_exit 2 hf --config "$T_TMP/phrase.yaml" verify latest
+t_isnt "$(grep -c horse <<<"$t_err")" 1 'and is not shown'
+PHRASE=x t_exit 2 hf --config "$T_TMP/phrase.yaml" list --repository both
+t_match "$t_err" 'excludes "encrypt_to"'
+
 t_begin a_plain_and_an_encrypted_repository_are_not_mixed
 sed -i "s|near: { url: $T_TMP/near }|near: { url: $T_TMP/near, encrypt_to: [$public] }|" "$HOLDFAST_CONFIG"
 t_exit 2 hf backup --repository near
