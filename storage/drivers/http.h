@@ -2,7 +2,7 @@
  * One HTTP request, over libcurl.  Used by the S3 driver and by credentials that are fetched (instance metadata, web identity).
  *
  * One attempt; no redirect is followed (the S3 driver reads them); never through a shell, never logging a header.  A client keeps
- * connections alive and may be used by several threads at once.
+ * connections alive and may be used by several threads at once.  The process ignores SIGPIPE.
  *
  * Errors: RETRY for what the network did (resolve, connect, reset, timeout, stall, an answer shorter than it said), CONFIG for a
  * certificate that is not trusted, an unusable CA file or proxy, CANCELLED.  A status of any kind is no error here.
