@@ -194,6 +194,19 @@ t_wait 30 "$probe" remove locked
 t_wait 30 "$probe" remove locked-parts
 rgw_s3 GET "/$S3_BUCKET?versions="
 t_nomatch "$rgw_body" '<Key>' "removed when the time has come"
+t_ok "$probe" --lock-mode GOVERNANCE --lock-ms 5000 put older "$T_TMP/small"
+t_ok "$probe" put older "$T_TMP/empty"
+t_exit 1 "$probe" remove older
+t_match "$(message)" "^refused: object \"s3://$bucket-l/older\" is locked until " "by a version that is not the newest"
+t_ok "$probe" stat older
+t_match "$t_out" $'found 1\nsize 0\n' "and the newest stays too"
+t_wait 30 "$probe" remove older
+t_ok "$probe" put held "$T_TMP/small"
+rgw_s3 PUT "/$S3_BUCKET/held?legal-hold=" --data-binary '<LegalHold xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>ON</Status></LegalHold>'
+t_exit 1 "$probe" remove held
+t_is "$(message)" "refused: object \"s3://$bucket-l/held\" is under a legal hold"
+rgw_s3 PUT "/$S3_BUCKET/held?legal-hold=" --data-binary '<LegalHold xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>OFF</Status></LegalHold>'
+t_ok "$probe" remove held
 rgw_lock "$S3_BUCKET" COMPLIANCE 1
 t_ok "$probe" describe
 t_match "$t_out" $'versioning on\nobject_lock on\nlock COMPLIANCE 1\n'
