@@ -250,8 +250,7 @@ int dump_readme(const struct inventory *inv, const char *backup_id, struct buf *
 		"  sequences.sql        values of sequences\n"
 		"  post-data.sql        indexes, constraints, triggers, policies\n"
 		"  schema.dump          the schema once more, for pg_restore\n"
-		"  files/               directories and files of the stack, where the set has any; tar -p --xattrs --acls keeps all of\n"
-		"                       what they were, and --wildcards 'files/*' takes them alone\n"
+		"  files/               directories and files of the stack, if any; tar -p --xattrs --acls keeps all of what they were\n"
 		"  manifest.json        every member with its SHA-256, every table with its rows and their digest\n\n"
 		"psql must know \\restrict, which its minor releases of August 2025 and later do; for an older one take the lines that\n"
 		"begin with \\restrict and \\unrestrict out of pre-data.sql and post-data.sql.\n");

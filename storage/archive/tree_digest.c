@@ -15,9 +15,12 @@
 #define READ_BYTES ((size_t)1 << 20)
 #define MODE_BITS 01777u
 
+/* NULL: empty. */
 static void put_text(struct sha256 *h, const char *text)
 {
-	sha256_update(h, text, strlen(text) + 1);
+	const char *t = text ? text : "";
+
+	sha256_update(h, t, strlen(t) + 1);
 }
 
 static void put_attributes(struct sha256 *h, const struct tree_record *r)

@@ -79,16 +79,14 @@ static int read_names(const struct walking *g, int fd, struct names *ret, struct
 static bool pattern_fits(const char *pattern, const char *path, const char *name, bool is_directory)
 {
 	size_t n = strlen(pattern);
-	char *bare cleanup(mem_freep) = NULL;
+	bool is_of_directories = n > 1 && pattern[n - 1] == '/';
+	char *bare cleanup(mem_freep) = mem_strndup(pattern, is_of_directories ? n - 1 : n);
 
-	if (n > 1 && pattern[n - 1] == '/') {
-		if (!is_directory)
-			return false;
-		pattern = bare = mem_strndup(pattern, n - 1);
-	}
-	if (!strchr(pattern, '/'))
-		return fnmatch(pattern, name, 0) == 0;
-	return fnmatch(*pattern == '/' ? pattern + 1 : pattern, path, FNM_PATHNAME) == 0;
+	if (is_of_directories && !is_directory)
+		return false;
+	if (!strchr(bare, '/'))
+		return fnmatch(bare, name, 0) == 0;
+	return fnmatch(*bare == '/' ? bare + 1 : bare, path, FNM_PATHNAME) == 0;
 }
 
 static const char *excluded_by(const struct walking *g, const struct tree_item *item)
@@ -191,20 +189,20 @@ int tree_walk(const struct tree_walk *w, struct error *err)
 
 int tree_open_file(const struct tree_item *item, int *ret_fd, struct stat *ret_st, struct error *err)
 {
-	int fd cleanup(io_closep) = openat(item->dir_fd, item->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd = openat(item->dir_fd, item->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int rc;
 
 	if (fd < 0) {
 		if (errno == ENOENT || errno == ELOOP || errno == ENXIO)
 			return 0;
 		return err_sys(err, "could not open file \"%s\"", item->path);
 	}
-	if (fstat(fd, ret_st) < 0)
-		return err_sys(err, "could not stat \"%s\"", item->path);
-	if (!S_ISREG(ret_st->st_mode))
-		return 0;
-	*ret_fd = fd;
-	fd = -1;
-	return 1;
+	rc = fstat(fd, ret_st) < 0 ? err_sys(err, "could not stat \"%s\"", item->path) : S_ISREG(ret_st->st_mode);
+	if (rc > 0)
+		*ret_fd = fd;
+	else
+		close(fd); /* read only */
+	return rc;
 }
 
 /* --- names of one file ----------------------------------------------------------------------------------------------------- */
