@@ -3,7 +3,7 @@
 # shellcheck source=../lib/t.sh
 . tests/lib/t.sh
 
-unset "${!HOLDFAST_@}" "${!PG@}" XDG_CONFIG_HOME
+unset "${!HOLDFAST_@}" "${!PG@}" "${!AWS_@}" XDG_CONFIG_HOME
 HOLDFAST=${HOLDFAST:-$PWD/build/holdfast}
 export HOME=$T_TMP/home
 mkdir "$HOME"
@@ -29,7 +29,8 @@ t_exit 0 "$HOLDFAST" --help
 t_match "$t_out" 'usage: holdfast'
 t_is "$t_err" ''
 t_nomatch "$t_out" 'generate|upgrade|drill'
-for command in backup list show verify restore drop-old run plan runs status resume abandon keygen; do
+for command in backup list show verify restore prune pin unpin copy doctor rekey drop-old run plan runs status resume abandon \
+	keygen; do
 	t_exit 0 "$HOLDFAST" "$command" --help
 	t_match "$t_out" "^holdfast $command: .*usage: holdfast $command .*example:"
 done
@@ -79,6 +80,7 @@ repositories:
   local: { url: file://$T_TMP/repository }
   remote: { url: s3://bucket/prefix }
   sealed: { url: file://$T_TMP/sealed, encrypt_to: [age1x] }
+  elsewhere: { url: ftp://host/path }
 stacks:
   shop:
     database: { url: env:SHOP_URL }
@@ -87,23 +89,27 @@ stacks:
     database: { url: postgresql:///crm }
     repositories: [remote]
 END
+column=$(($(sed -n '5s/age1x.*//p' "$config" | wc -m)))
 t_exit 2 "$HOLDFAST" backup
 t_is "$t_err" "error:  file \"$config\" has 2 stacks"$'\n''hint:   Choose one with --stack: shop, crm.'
 t_exit 2 "$HOLDFAST" --stack shopp backup
 t_match "$t_err" "there is no stack \"shopp\" in file \"$config\"".*'Did you mean "shop"'
 t_exit 2 "$HOLDFAST" --stack shop backup
-t_is "$t_err" "error:  $config:8:22: url: environment variable \"SHOP_URL\" is not set"
-t_exit 2 "$HOLDFAST" --stack crm backup
-t_match "$t_err" 'repository "remote" is at "s3://", which this version of holdfast cannot reach'
-t_exit 2 "$HOLDFAST" --stack crm backup --repository sealed
-t_match "$t_err" 'repository "sealed" asks for encryption, which this version of holdfast does not do'
+t_is "$t_err" "error:  $config:9:22: url: environment variable \"SHOP_URL\" is not set"
+t_exit 2 "$HOLDFAST" --stack crm list
+t_match "$t_err" 'could not open repository "remote": no credentials for bucket "bucket"'
+t_match "$t_err" 'Looked in "access_key_id" of the configuration, environment variable AWS_ACCESS_KEY_ID'
+t_exit 2 "$HOLDFAST" --stack crm list --repository sealed
+t_is "$t_err" "error:  $config:5:$column: this is no age recipient"$'\n''hint:   A recipient is a public key, "age1…"; "holdfast keygen" makes a pair.'
+t_exit 2 "$HOLDFAST" --stack crm backup --repository elsewhere
+t_is "$t_err" 'error:  repository "elsewhere" is at "ftp://", which holdfast cannot reach'$'\n''hint:   Use a directory, "file:///…", or a bucket, "s3://bucket/prefix".'
 t_exit 2 "$HOLDFAST" --stack crm backup --repository loacl
 t_match "$t_err" 'Did you mean "local"'
 t_exit 2 "$HOLDFAST" --config "$T_TMP/none.yaml" list
 t_match "$t_err" 'none.yaml'
 sed 's/repositories: \[local\]/repositorys: [local]/' "$config" >"$T_TMP/wrong.yaml"
 HOLDFAST_CONFIG=$T_TMP/wrong.yaml t_exit 2 "$HOLDFAST" --stack shop backup
-t_is "$t_err" "error:  $T_TMP/wrong.yaml:9:5: unknown key \"repositorys\""$'\n''hint:   Did you mean "repositories"?'
+t_is "$t_err" "error:  $T_TMP/wrong.yaml:10:5: unknown key \"repositorys\""$'\n''hint:   Did you mean "repositories"?'
 [ ! -e "$T_TMP/repository" ]
 t_is $? 0 'nothing was made'
 
