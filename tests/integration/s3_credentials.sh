@@ -14,7 +14,7 @@ dir=$T_TMP/server
 mkdir "$dir"
 "$server" "$dir" &
 t_defer kill $!
-t_wait 10 test -s "$dir/port"
+t_wait 10 test -s "$dir/port" || exit 1
 url=http://127.0.0.1:$(<"$dir/port")
 
 # --- asking ------------------------------------------------------------------------------------------------------------------
@@ -252,3 +252,44 @@ t_begin the_address_of_the_token_service_may_be_in_the_environment
 tell
 answer=$(AWS_ENDPOINT_URL_STS=$url "$probe" web_identity <<<get)
 t_match "$answer" '^ASIA' 'found'
+
+# --- a server that checks ----------------------------------------------------------------------------------------------------
+
+# shellcheck source=../lib/rgw.sh
+. tests/lib/rgw.sh
+no_proxy='*'
+rgw_start || exit 1
+rgw_gateway rgw_sts_key=abcdefghijklmnop rgw_s3_auth_use_sts=true || exit 1
+rgw_admin caps add --uid=owner '--caps=user-policy=*' >/dev/null || exit 1
+
+# rgw_post SERVICE FORM: the answer in posted
+rgw_post() {
+	posted=$(curl -sS -m 20 --noproxy '*' --aws-sigv4 "aws:amz:$S3_REGION:$1" --user "$S3_ACCESS_KEY:$S3_SECRET_KEY" \
+		-H "x-amz-content-sha256: $(printf %s "$2" | sha256sum | cut -d' ' -f1)" -d "$2" "$S3_ENDPOINT/")
+}
+posted_value() {
+	sed -n "s|.*<$1>\([^<]*\)</$1>.*|\1|p" <<<"$posted"
+}
+policy='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:*","s3:*"],"Resource":"*"}]}'
+policy=$(sed 's/{/%7B/g; s/}/%7D/g; s/"/%22/g; s/:/%3A/g; s/,/%2C/g; s/\[/%5B/g; s/\]/%5D/g; s/\*/%2A/g' <<<"$policy")
+rgw_post iam "Action=PutUserPolicy&PolicyDocument=$policy&PolicyName=sts&UserName=owner&Version=2010-05-08"
+rgw_post sts 'Action=GetSessionToken&DurationSeconds=900&Version=2011-06-15'
+id=$(posted_value AccessKeyId) key_secret=$(posted_value SecretAccessKey) token=$(posted_value SessionToken)
+
+t_begin a_real_server_takes_a_key_with_a_token
+t_isnt "$token" '' 'the gateway gave one'
+tell key "$id\n$key_secret\n$token"
+once instance 'store one'
+t_is "$answer" stored 'from the metadata service'
+once web_identity 'store two'
+t_is "$answer" stored 'from the token service'
+answer=$(AWS_ACCESS_KEY_ID=$id AWS_SECRET_ACCESS_KEY=$key_secret AWS_SESSION_TOKEN=$token "$probe" environment <<<'store three')
+t_is "$answer" stored 'from the environment'
+answer=$(AWS_ACCESS_KEY_ID=$id AWS_SECRET_ACCESS_KEY=$key_secret "$probe" environment <<<'store four')
+t_match "$answer" '^error denied: ' 'not without its token'
+t_nomatch "$answer" "$key_secret" 'no secret'
+
+t_begin the_form_of_a_real_token_service_is_understood
+tell sts "body\n${posted//GetSessionToken/AssumeRoleWithWebIdentity}"
+once web_identity get
+t_is "$answer" "$id $key_secret $token web identity, role \"$AWS_ROLE_ARN\"" 'its times have nanoseconds'

@@ -1,7 +1,7 @@
 /*
  * Asks for credentials as the S3 drivers do.
  *
- *	s3_credentials_probe instance|web_identity [METADATA-OR-STS-ENDPOINT]
+ *	s3_credentials_probe instance|web_identity|environment [METADATA-OR-STS-ENDPOINT]
  *
  * Commands on stdin, one a line, each answered by one line on stdout:
  *
@@ -9,6 +9,7 @@
  *	threads N    N threads at once; the same when all got the same, else "they differ"
  *	forget       "forgotten"
  *	cancel       every further get is cancelled; "cancelled"
+ *	store KEY    puts an object to bucket S3_BUCKET at S3_ENDPOINT, reads it and removes it: "stored", or as get
  *
  * PROBE_STALL_MS: when a request has stalled.
  */
@@ -21,8 +22,15 @@
 
 #define THREADS_MAX 32
 
+static struct s3_options options;
 static struct s3_credentials *credentials;
 static struct cancel cancel;
+
+static char *told(const struct error *err)
+{
+	return mem_printf("error %s: %s%s%s%s", err_class_name(err->class), err->message, err->hint ? " (" : "",
+		err->hint ? err->hint : "", err->hint ? ")" : "");
+}
 
 /* malloc'd */
 static char *get(void)
@@ -32,10 +40,31 @@ static char *get(void)
 	char *text;
 
 	if (s3_credentials_get(credentials, &cancel, &key, &err) < 0)
-		return mem_printf("error %s: %s%s%s%s", err_class_name(err.class), err.message, err.hint ? " (" : "",
-			err.hint ? err.hint : "", err.hint ? ")" : "");
+		return told(&err);
 	text = mem_printf("%s %s %s %s", key.access_key_id, key.secret_access_key, key.session_token, key.source);
 	s3_key_release(&key);
+	return text;
+}
+
+static char *store(const char *key)
+{
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	struct s3_options o = options;
+	struct driver *d = NULL;
+	char got[2], *text;
+
+	o.bucket = getenv("S3_BUCKET");
+	o.endpoint = getenv("S3_ENDPOINT");
+	o.region = getenv("S3_REGION");
+	if (driver_s3_open(&o, &d, &err) < 0)
+		return told(&err);
+	if (d->ops->put(d, &(struct driver_target){.key = key, .tag = "t", .is_exclusive = true}, "ok", 2, &err) < 0 ||
+		d->ops->read_range(d, key, 0, got, 2, &err) != 1 || memcmp(got, "ok", 2) != 0 ||
+		d->ops->remove(d, key, &err) != 1)
+		text = err.message ? told(&err) : mem_strdup("the object is not there");
+	else
+		text = mem_strdup("stored");
+	d->ops->close(d);
 	return text;
 }
 
@@ -72,6 +101,8 @@ static char *obey(const char *command)
 {
 	if (strcmp(command, "get") == 0)
 		return get();
+	if (strncmp(command, "store ", 6) == 0)
+		return store(command + 6);
 	if (strncmp(command, "threads ", 8) == 0)
 		return get_in_threads(atoi(command + 8));
 	if (strcmp(command, "forget") == 0) {
@@ -89,15 +120,17 @@ int main(int argc, char **argv)
 {
 	struct error err cleanup(err_clear) = ERROR_INIT;
 	const char *stall = getenv("PROBE_STALL_MS");
-	struct s3_options o = {.bucket = "b", .stall_timeout_ms = stall ? atoi(stall) : 0};
+	options = (struct s3_options){.bucket = "b", .stall_timeout_ms = stall ? atoi(stall) : 0};
 	char *line = NULL;
 	size_t cap = 0;
 
 	if (argc < 2)
 		return 2;
-	o.credentials = strcmp(argv[1], "instance") == 0 ? S3_CREDENTIALS_INSTANCE : S3_CREDENTIALS_WEB_IDENTITY;
-	o.metadata_endpoint = o.sts_endpoint = argc > 2 ? argv[2] : NULL;
-	if (cancel_init(&cancel, NULL, &err) < 0 || s3_credentials_new(&o, &credentials, &err) < 0) {
+	options.credentials = strcmp(argv[1], "instance") == 0 ? S3_CREDENTIALS_INSTANCE
+		: strcmp(argv[1], "environment") == 0          ? S3_CREDENTIALS_ENVIRONMENT
+							       : S3_CREDENTIALS_WEB_IDENTITY;
+	options.metadata_endpoint = options.sts_endpoint = argc > 2 ? argv[2] : NULL;
+	if (cancel_init(&cancel, NULL, &err) < 0 || s3_credentials_new(&options, &credentials, &err) < 0) {
 		printf("error %s: %s\n", err_class_name(err.class), err.message);
 		return 1;
 	}
