@@ -21,6 +21,7 @@
 #include "base/child.h"
 #include "base/io.h"
 #include "storage/archive/format.h"
+#include "storage/repository.h"
 
 static char *restored(const struct trees *t)
 {
@@ -684,6 +685,119 @@ static void nobody_may_append_between_two_runs(void **state)
 	archive_writer_abort(w);
 }
 
+/* --- the manifest ---------------------------------------------------------------------------------------------------------- */
+
+static void give_label(struct inventory *inv)
+{
+	inv->trees[0].label = "..";
+}
+
+static void give_path(struct inventory *inv)
+{
+	inv->trees[0].path = "srv/data";
+}
+
+static void repeat_label(struct inventory *inv)
+{
+	struct inv_tree *more = inventory_add(inv, trees);
+
+	*more = inv->trees[0];
+}
+
+static void give_header(struct inventory *inv)
+{
+	inv->members[1].header_bytes = 512;
+}
+
+static void cut_block(struct inventory *inv)
+{
+	inv->members[1].content_bytes--;
+}
+
+static void leave_gap(struct inventory *inv)
+{
+	inv->members[2].offset++;
+	inv->members[2].stored_bytes--;
+}
+
+static void skip_run(struct inventory *inv)
+{
+	inv->trees[0].members[1] = 3;
+}
+
+static void the_manifest_tells_of_trees(void **state)
+{
+	static const struct {
+		const char *name;
+		void (*damage)(struct inventory *inv);
+		const char *message;
+	} table[] = {
+		{"intact", NULL, NULL},
+		{"label", give_label, "it: \"files\" has an impossible label or path"},
+		{"path", give_path, "it: \"files\" has an impossible label or path"},
+		{"twice", repeat_label, "it: \"files\" has an impossible label or path"},
+		{"header", give_header, "it: \"files\" has members that are no tar together"},
+		{"half a block", cut_block, "it: \"files\" has members that are no tar together"},
+		{"gap", leave_gap, "it: \"files\" has members that are no tar together"},
+		{"a run is missing", skip_run, "it: \"files\" has members that are no tar together"},
+	};
+	struct trees *t = *state;
+	size_t n = 2 * TREE_RUN_BYTES;
+	char *p cleanup(mem_freep) = mem_zalloc(n);
+
+	trees_write(t, "large", p, n);
+	for (size_t i = 0; i < array_len(table); i++) {
+		struct manifest m = {.backup_id = mem_strdup("20261120T031500Z-00000000"), .stack = mem_strdup("shop")};
+		struct manifest back cleanup(manifest_release) = {0};
+		struct buf text cleanup(buf_release) = {0};
+
+		assert_ok(trees_save(t, NULL, NULL, &t->err), &t->err);
+		t->inventory.database = "shop";
+		assert_true(t->inventory.trees[0].members_count >= 3);
+		if (table[i].damage)
+			table[i].damage(&t->inventory);
+		m.inventory = t->inventory;
+		assert_ok(manifest_write(&m, &text, &t->err), &t->err);
+		m.inventory = (struct inventory){0};
+		manifest_release(&m);
+		if (table[i].message) {
+			assert_error(manifest_parse(buf_str(&text), text.len, "it", &back, &t->err), &t->err, ERR_CORRUPT,
+				table[i].message);
+		} else {
+			assert_ok(manifest_parse(buf_str(&text), text.len, "it", &back, &t->err), &t->err);
+			assert_int_equal(back.inventory.trees_count, 1);
+			assert_true(row_digest_equal(&back.inventory.trees[0].digest, &t->inventory.trees[0].digest));
+			assert_int_equal(back.inventory.trees[0].bytes, n);
+			assert_string_equal(back.inventory.trees[0].path, t->source);
+			assert_memory_equal(back.inventory.trees[0].members, t->inventory.trees[0].members,
+				t->inventory.trees[0].members_count * sizeof(size_t));
+		}
+		archive_reader_close(take_ptr(t->reader));
+		inventory_release(&t->inventory);
+		assert_int_equal(t->place.driver->ops->remove(t->place.driver, TREE_KEY, &t->err), 1);
+	}
+}
+
+static void trees_move_to_another_inventory(void **state)
+{
+	struct trees *t = *state;
+	struct inventory to = {0};
+
+	trees_text(t, "a", "x");
+	assert_ok(trees_save(t, NULL, NULL, &t->err), &t->err);
+	inventory_add(&to, members)->name = "before";
+	to.members[0].offset = 1000000;
+	inventory_take_trees(&to, &t->inventory);
+	assert_int_equal(t->inventory.members_count, 0);
+	assert_int_equal(to.members_count, 4);
+	assert_string_equal(to.members[inventory_tree(&to, "data")->members[0]].name, "files/data#00001");
+	inventory_sort_members(&to);
+	assert_string_equal(to.members[3].name, "before");
+	assert_string_equal(to.members[inventory_tree(&to, "data")->members[0]].name, "files/data#00001");
+	assert_null(inventory_tree(&to, "other"));
+	inventory_release(&to);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, trees_setup, trees_teardown)
 
 int main(void)
@@ -711,6 +825,8 @@ int main(void)
 		TEST(a_missing_path_is_an_error),
 		TEST(labels_are_used_once),
 		TEST(nobody_may_append_between_two_runs),
+		TEST(the_manifest_tells_of_trees),
+		TEST(trees_move_to_another_inventory),
 	};
 
 	return cmocka_run_group_tests_name("tree", tests, NULL, NULL);
