@@ -79,6 +79,8 @@ executable = $(shell for f in $(sort $(wildcard $1)); do if [ -x "$$f" ]; then e
 # What a test script sees of the build.
 TEST_ENV = HOLDFAST="$(abspath $(BUILD))/holdfast" HOLDFAST_BUILD="$(abspath $(BUILD))"
 RUN_TESTS = $(TEST_ENV) tests/lib/run-tests
+# Tests side by side: most of them wait for a server most of the time.
+LANES ?= $(shell nproc)
 
 .PHONY: all help bootstrap check check-built programs unit integration crash bench demo asan asan-built tsan tsan-built \
 	lint tidy format install clean FORCE
@@ -168,7 +170,8 @@ check: bootstrap
 	$(SUBMAKE) check-built
 
 check-built:
-	@$(RUN_TESTS) $(UNIT_BINS) $(call executable,tests/integration/*.sh) --env CRASH=short $(call executable,tests/crash/*.sh)
+	@$(TEST_ENV) tests/lib/rgw.sh run tests/lib/run-tests --lanes $(LANES) --env CRASH=short $(call executable,tests/crash/*.sh) \
+		$(call executable,tests/integration/*.sh) $(UNIT_BINS)
 
 unit: $(UNIT_BINS)
 	@$(RUN_TESTS) $(UNIT_BINS)
