@@ -141,6 +141,8 @@ static json_t *json_of_entry(const struct entry *e)
 	json_object_set_new(o, "tables", json_integer((json_int_t)s->tables));
 	json_object_set_new(o, "rows", json_integer((json_int_t)s->rows));
 	json_object_set_new(o, "content_bytes", json_integer((json_int_t)s->content_bytes));
+	json_object_set_new(o, "files", json_integer((json_int_t)s->files));
+	json_object_set_new(o, "files_bytes", json_integer((json_int_t)s->files_bytes));
 	json_object_set_new(o, "archive_bytes", json_integer((json_int_t)s->archive_bytes));
 	json_object_set_new(o, "encrypted", json_boolean(s->is_encrypted));
 	json_object_set_new(o, "pinned", json_boolean(e->is_pinned));
@@ -153,7 +155,9 @@ static void add_row(struct table *t, const struct entry *e, bool has_places)
 {
 	const struct backup_set_info *s = e->set;
 	char *when cleanup(mem_freep) = text_time(s->started_at_ms), *rows cleanup(mem_freep) = text_count(s->rows);
-	char *tables cleanup(mem_freep) = text_count(s->tables), *content cleanup(mem_freep) = text_size(s->content_bytes);
+	char *tables cleanup(mem_freep) = text_count(s->tables), *rows_size cleanup(mem_freep) = text_size(s->content_bytes);
+	char *files cleanup(mem_freep) = text_size(s->files_bytes);
+	char *content cleanup(mem_freep) = s->files ? mem_printf("%s + %s", rows_size, files) : mem_strdup(rows_size);
 	char *stored cleanup(mem_freep) = text_size(s->archive_bytes);
 	const char *kind = e->is_of_later_version ? "NOT READ" : "DAMAGED";
 	char *problem cleanup(mem_freep) = e->problem ? mem_printf("%s: %s", kind, e->problem)

@@ -56,6 +56,10 @@ void set_facts_of(const struct repository *r, const struct manifest *m, const st
 		ret->rows += inv->tables[i].rows;
 		ret->content_bytes += inv->tables[i].content_bytes;
 	}
+	for (size_t i = 0; i < inv->trees_count; i++) {
+		ret->files += inv->trees[i].files;
+		ret->files_bytes += inv->trees[i].bytes;
+	}
 	if (r->is_encrypted) {
 		ret->recipients = copy_texts(r->encrypt_to);
 		return;
@@ -84,6 +88,10 @@ static void write_text(const struct set_facts *f, struct buf *out)
 	jw_u64(&w, "tables", f->tables);
 	jw_u64(&w, "rows", f->rows);
 	jw_u64(&w, "content_bytes", f->content_bytes);
+	if (f->files) {
+		jw_u64(&w, "files", f->files);
+		jw_u64(&w, "files_bytes", f->files_bytes);
+	}
 	jw_object(&w, "archive");
 	jw_u64(&w, "bytes", f->archive_bytes);
 	jw_bool(&w, "encrypted", f->is_encrypted);
@@ -143,6 +151,9 @@ static bool read_members(const json_t *top, struct set_facts *f)
 	f->stack = optional_text(top, "stack");
 	f->database = optional_text(top, "database");
 	f->server_version = optional_text(top, "server_version");
+	if (json_object_get(top, "files") &&
+		!(read_number(top, "files", &f->files) && read_number(top, "files_bytes", &f->files_bytes)))
+		return false;
 	f->is_encrypted = json_is_true(encrypted);
 	if (f->is_encrypted)
 		f->recipients = read_texts(json_object_get(top, "age_recipients"));

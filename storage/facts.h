@@ -28,6 +28,7 @@ struct set_facts {
 	char *backup_id, *stack;
 	int64_t started_at_ms, ended_at_ms; /* UTC */
 	uint64_t tables, rows, content_bytes, archive_bytes /* in plain text */;
+	uint64_t files, files_bytes;     /* of the stack */
 	char *server_version, *database; /* NULL in an encrypted set */
 	bool is_encrypted;
 	char **recipients;             /* age1…, NULL-terminated; NULL in a plain set */

@@ -127,6 +127,7 @@ struct backup_set_info {
 	int64_t started_at_ms, ended_at_ms;
 	uint64_t archive_bytes, content_bytes, rows;
 	size_t tables;
+	uint64_t files, files_bytes; /* of the stack */
 	char *server_version, *database;
 	char *problem;            /* manifest unreadable, archive missing or of another size; else NULL */
 	bool is_of_later_version; /* that is the problem: nothing says that it is damaged */

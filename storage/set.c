@@ -261,6 +261,10 @@ static void describe(struct backup_set_info *info, const struct manifest *m)
 		info->rows += m->inventory.tables[i].rows;
 		info->content_bytes += m->inventory.tables[i].content_bytes;
 	}
+	for (size_t i = 0; i < m->inventory.trees_count; i++) {
+		info->files += m->inventory.trees[i].files;
+		info->files_bytes += m->inventory.trees[i].bytes;
+	}
 	info->server_version = m->inventory.server_version_text ? mem_strdup(m->inventory.server_version_text) : NULL;
 	info->database = m->inventory.database ? mem_strdup(m->inventory.database) : NULL;
 }
@@ -273,6 +277,8 @@ static void describe_facts(struct backup_set_info *info, struct set_facts *f)
 	info->tables = f->tables;
 	info->rows = f->rows;
 	info->content_bytes = f->content_bytes;
+	info->files = f->files;
+	info->files_bytes = f->files_bytes;
 	info->server_version = take_ptr(f->server_version);
 	info->database = take_ptr(f->database);
 }

@@ -87,6 +87,11 @@ t_ok hf verify latest
 t_ok hf --output json show latest
 t_is "$(jq -r '.manifest.files | map(.label) | join(" ")' <<<"$t_out")" "config data" "the manifest lists them"
 
+t_ok hf list
+t_match "$t_out" '2\.13 MB \+ 214 MB' "list: rows and files"
+t_ok hf --output json list
+t_is "$(jq -c '.sets[0] | [.files, .files_bytes > 213000000]' <<<"$t_out")" "[305,true]" "list as JSON"
+
 t_begin tar_alone_brings_them_out
 mkdir "$T_TMP/tar" "$T_TMP/bsdtar"
 t_ok tar --zstd -xpf "$archive" -C "$T_TMP/tar"
