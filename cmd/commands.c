@@ -102,8 +102,8 @@ const struct command commands[CMD_COUNT] = {
 		       "Without ID: all sets.\n"
 		       "\n"
 		       "What a removed key could read stays readable to whoever has that key and a copy\n"
-		       "made before, or the file keys themselves: those do not change.  Out of reach of a\n"
-		       "key in wrong hands are only the sets that are taken afterwards.\n"
+		       "made before, or the file keys themselves: those do not change.  Out of reach of\n"
+		       "a key in wrong hands are only the sets that are taken afterwards.\n"
 		       "\n"
 		       "A rekey that was interrupted is finished by the next one.",
 		.example = "holdfast rekey all --repository offsite --identity /root/holdfast.key", .statuses = "3, 8",

@@ -8,6 +8,7 @@
 #include "cmd/commands.h"
 #include "cmd/exit_status.h"
 #include "cmd/output.h"
+#include "cmd/sets.h"
 #include "cmd/target.h"
 
 /* What one repository has. */
@@ -159,8 +160,7 @@ static void add_row(struct table *t, const struct entry *e, bool has_places)
 	char *files cleanup(mem_freep) = text_size(s->files_bytes);
 	char *content cleanup(mem_freep) = s->files ? mem_printf("%s + %s", rows_size, files) : mem_strdup(rows_size);
 	char *stored cleanup(mem_freep) = text_size(s->archive_bytes);
-	const char *kind = e->is_of_later_version ? "NOT READ" : "DAMAGED";
-	char *problem cleanup(mem_freep) = e->problem ? mem_printf("%s: %s", kind, e->problem)
+	char *problem cleanup(mem_freep) = e->problem ? set_problem_text(e->problem, e->is_of_later_version)
 						      : mem_strdup(e->is_pinned ? "pinned" : "");
 	const char *const cells[] = {s->backup_id, s->stack, when,
 		s->database               ? s->database

@@ -27,6 +27,11 @@ uint64_t output_number(const json_t *outputs, const char *step, const char *name
 	return n > 0 ? (uint64_t)n : 0;
 }
 
+char *set_problem_text(const char *problem, bool is_of_later_version)
+{
+	return problem ? mem_printf("%s: %s", is_of_later_version ? "NOT READ" : "DAMAGED", problem) : NULL;
+}
+
 /* ---- finding ---- */
 
 /* The only stack of the repository that has a set which fits; ERR_CONFIG when several have one. */

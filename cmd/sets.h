@@ -20,6 +20,9 @@ void set_place_release(struct set_place *p);
 struct target;
 int set_locate(struct app *app, const struct target *t, const char *which, struct set_place *ret, struct error *err) must_check;
 
+/* "DAMAGED: …", or "NOT READ: …" for what a later version has made; malloc'd.  NULL where there is no problem. */
+char *set_problem_text(const char *problem, bool is_of_later_version);
+
 /* Outputs of a step of a run: text, or a number; NULL and 0 where there is none. */
 const char *output_text(const json_t *outputs, const char *step, const char *name);
 uint64_t output_number(const json_t *outputs, const char *step, const char *name);

@@ -9,6 +9,7 @@
 #include "cmd/commands.h"
 #include "cmd/output.h"
 #include "cmd/runs.h"
+#include "cmd/sets.h"
 #include "cmd/target.h"
 #include "orchestrator/postgres/restore.h"
 
@@ -93,6 +94,7 @@ static void put_last_set(struct overview *o, const struct backup_set_info *s)
 {
 	char *age cleanup(mem_freep) = text_age(s->started_at_ms), *size cleanup(mem_freep) = text_size(s->archive_bytes);
 	char *rows cleanup(mem_freep) = text_count(s->rows);
+	char *problem cleanup(mem_freep) = set_problem_text(s->problem, s->is_of_later_version);
 	json_t *set = json_object();
 
 	json_object_set_new(set, "id", json_string(s->backup_id));
@@ -102,8 +104,8 @@ static void put_last_set(struct overview *o, const struct backup_set_info *s)
 	json_object_set_new(set, "problem", s->problem ? json_string(s->problem) : json_null());
 	json_object_set_new(o->json, "last_backup", set);
 	if (!o->app->is_json)
-		printf("last backup    %s, %s, %s, %s rows%s%s\n", s->backup_id, age, size, rows, s->problem ? ", DAMAGED: " : "",
-			s->problem ? s->problem : "");
+		printf("last backup    %s, %s, %s, %s rows%s%s\n", s->backup_id, age, size, rows, problem ? ", " : "",
+			problem ? problem : "");
 }
 
 static int keep_repository(void *ctx, struct repository *r, struct error *err)

@@ -81,13 +81,20 @@ t_begin a_set_of_a_later_version_keeps_nobody_from_the_others
 t_exit 0 "$HOLDFAST" -q backup -d app -r "$T_TMP/later"
 t_exit 0 "$HOLDFAST" -q backup -d app -r "$T_TMP/later"
 first=$(printf '%s\n' "$T_TMP"/later/app/backups/* | head -n 1)
+last=$(printf '%s\n' "$T_TMP"/later/app/backups/* | tail -n 1)
 sed -i 's#holdfast-backup/1#holdfast-backup/2#' "$first/manifest.json"
 t_exit 2 "$HOLDFAST" verify all -r "$T_TMP/later" --output json
 t_is "$(jq -c '[.sets[].ok]' <<<"$t_out")" '[false,true]'
 t_match "$(jq -r .error.message <<<"$t_out")" 'format "holdfast-backup/2" is of a later version'
+t_exit 0 "$HOLDFAST" list -r "$T_TMP/later"
+t_match "$t_out" "$(basename "$first") .* NOT READ: .*later version"
+t_nomatch "$t_out" DAMAGED
+mv "$last" "$T_TMP/put-aside"
+t_exit 0 "$HOLDFAST" status -r "$T_TMP/later"
+t_match "$t_out" 'last backup .*, NOT READ: .*later version'
+mv "$T_TMP/put-aside" "$last"
 
 t_begin a_damaged_latest_set_is_no_dead_end
-last=$(printf '%s\n' "$T_TMP"/later/app/backups/* | tail -n 1)
 truncate -s 300 "$last/manifest.json"
 t_exit 3 "$HOLDFAST" restore latest -d app -r "$T_TMP/later" --yes
 t_match "$t_err" 'hint:   "holdfast list" shows the other sets; give the id of an older one to restore that'

@@ -3,7 +3,7 @@
 # one object, whatever fails.
 # shellcheck source=../lib/t.sh
 . tests/lib/t.sh
-unset "${!HOLDFAST_@}" "${!PG@}" XDG_CONFIG_HOME
+unset "${!HOLDFAST_@}" "${!PG@}" "${!AWS_@}" XDG_CONFIG_HOME
 # shellcheck source=../lib/pg.sh
 . tests/lib/pg.sh
 
@@ -84,12 +84,44 @@ is_documented 0 'pin, unpin' pin latest -r "$repository"
 is_documented 0 'pin, unpin' unpin latest -r "$repository"
 is_documented 0 prune prune --stack app -r "$repository" --keep-last 1 --dry-run
 is_documented 0 prune prune --stack app -r "$repository" --keep-last 1 --yes
+is_documented 0 copy copy latest --stack app --from "$repository" --to "$T_TMP/copy"
+is_documented 0 doctor doctor -r "$repository"
 is_documented 0 keygen keygen --file "$T_TMP/key"
 is_documented 0 keygen keygen
 is_documented 0 keygen keygen --public "$T_TMP/key"
 is_documented 0 'help, version' version
 is_documented 0 'help, version' help restore
 is_documented 0 'help, version' restore --help
+
+t_begin several_repositories_and_encryption_are_documented
+cat >"$T_TMP/holdfast.yaml" <<END
+version: 1
+repositories:
+  near: { url: $repository }
+  safe: { url: $T_TMP/safe, encrypt_to: [$("$HOLDFAST" keygen --public "$T_TMP/key")] }
+stacks:
+  app: { database: { url: "dbname=app" }, repositories: [near, safe], retention: { keep_last: 5 } }
+END
+export HOLDFAST_CONFIG=$T_TMP/holdfast.yaml
+is_documented 0 backup backup
+t_is "$(jq -r .degraded <<<"$t_out")" null
+is_documented 0 list list
+is_documented 0 verify verify latest -r safe
+t_is "$(jq -r '.sets[0].checked' <<<"$t_out")" 'stored bytes'
+is_documented 0 doctor doctor
+is_documented 0 rekey rekey all -r safe -i "$T_TMP/key"
+t_is "$(jq -r '.sets[0].outcome' <<<"$t_out")" unchanged
+is_documented 2 rekey rekey nosuch -r safe
+mv "$T_TMP/safe" "$T_TMP/away"
+printf 'in the way' >"$T_TMP/safe"
+is_documented 8 backup backup
+t_match "$(jq -r .degraded <<<"$t_out")" 'repository "safe"'
+is_documented 8 list list
+is_documented 1 doctor doctor
+is_documented 1 copy copy latest --from near --to safe
+is_documented 0 restore abandon "$(jq -r .run.id <<<"$t_out")"
+unset HOLDFAST_CONFIG
+rm -r "$T_TMP/safe"
 
 t_begin failures_are_documented
 is_documented 2 list list -r "$T_TMP/nothing"
