@@ -68,9 +68,9 @@ struct driver_state {
 	int64_t clock_ahead_ms; /* its clock less ours */
 	enum driver_setting versioning, object_lock;
 	enum driver_setting exclusive_create; /* whether put() with is_exclusive is atomic: known once there was one */
-	char *lock_mode; /* "GOVERNANCE", "COMPLIANCE": the bucket's default; malloc'd, or NULL */
-	int lock_days;   /* of that default */
-	char *server;    /* what it calls itself; malloc'd, or NULL */
+	char *lock_mode;                      /* "GOVERNANCE", "COMPLIANCE": the bucket's default; malloc'd, or NULL */
+	int lock_days;                        /* of that default */
+	char *server;                         /* what it calls itself; malloc'd, or NULL */
 	char *credentials; /* where they came from: "configuration", "environment", "profile \"x\" of file …"; malloc'd, or NULL */
 };
 void driver_state_release(struct driver_state *s);
@@ -123,7 +123,7 @@ struct driver_ops {
 /* Every driver's struct begins with this. */
 struct driver {
 	const struct driver_ops *ops;
-	unsigned features;     /* enum driver_feature; constant, but DRIVER_EXCLUSIVE_CREATE goes when a server turns out to lack it */
+	unsigned features; /* enum driver_feature; constant, but DRIVER_EXCLUSIVE_CREATE goes when a server turns out to lack it */
 	struct cancel *cancel; /* may be NULL; by driver_set_cancel() */
 	struct driver *inner;  /* of a wrapper; else NULL */
 };

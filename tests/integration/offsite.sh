@@ -102,7 +102,7 @@ kill -9 $pid
 wait $pid 2>/dev/null
 run=$(newest_run)
 t_match "$(hf status "$run")" dump
-t_is "$(jq -r '.targets[0].state' "$HOLDFAST_STATE_DIR/runs/$run/targets.json")" done 'the dump is done, the local archive complete'
+t_is "$(jq -r '.targets[0].state' "$HOLDFAST_STATE_DIR/runs/$run/targets.json")" 'done' 'the dump is done, the local archive complete'
 sent=$(grep -c 'PUT .*partNumber=.* -$' "$T_TMP/proxy-between.log")
 proxy_clear between
 t_exit 0 hf resume
