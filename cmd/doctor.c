@@ -35,20 +35,38 @@ static json_t *json_of_report(const struct probe_report *r)
 		probe_state_name(probe_worst(r)), "items", items);
 }
 
+/* Whether the item is skipped for the same reason as the one before it. */
+static bool continues(const struct probe_report *r, size_t i)
+{
+	return i > 0 && r->items[i].state == PROBE_SKIPPED && r->items[i - 1].state == PROBE_SKIPPED &&
+		strcmp(r->items[i].message, r->items[i - 1].message) == 0;
+}
+
+/* Items that are skipped for one reason are one line. */
+static void add_rows(struct table *t, const struct probe_report *r, size_t *at)
+{
+	const struct probe_item *it = &r->items[*at];
+	struct buf others cleanup(buf_release) = {0};
+
+	while (*at + 1 < r->count && continues(r, *at + 1)) {
+		++*at;
+		buf_printf(&others, "%s%s", others.len ? ", " : "so are ", r->items[*at].name);
+	}
+	table_row(t, (const char *const[]){probe_state_name(it->state), it->name, it->message});
+	if (others.len)
+		table_row(t, (const char *const[]){"", "", buf_str(&others)});
+	if (it->hint)
+		table_row(t, (const char *const[]){"", "", it->hint});
+}
+
 /* With --quiet only what needs attention. */
 static void print_report(const struct app *app, const struct probe_report *r)
 {
 	struct table t = {.columns = 3};
 
-	for (size_t i = 0; i < r->count; i++) {
-		const struct probe_item *it = &r->items[i];
-
-		if (app->ui.is_quiet && it->state < PROBE_DEGRADED)
-			continue;
-		table_row(&t, (const char *const[]){probe_state_name(it->state), it->name, it->message});
-		if (it->hint)
-			table_row(&t, (const char *const[]){"", "", it->hint});
-	}
+	for (size_t i = 0; i < r->count; i++)
+		if (!app->ui.is_quiet || r->items[i].state >= PROBE_DEGRADED)
+			add_rows(&t, r, &i);
 	if (t.count) {
 		printf("repository \"%s\":\n", r->repository);
 		table_print(&t);
@@ -79,10 +97,13 @@ struct examination {
 static int examine(void *ctx, const struct repository_options *o, struct error *err)
 {
 	struct examination *e = ctx;
+	int rc;
 
 	e->was_begun = true;
 	e->options.repository = o;
-	return probe_repository(&e->options, &e->report, err);
+	rc = probe_repository(&e->options, &e->report, err);
+	e->options.repository = NULL; /* it lives no longer than this call */
+	return rc;
 }
 
 static int examine_named(struct app *app, const char *name, struct examination *e, struct error *err)
@@ -91,6 +112,7 @@ static int examine_named(struct app *app, const char *name, struct examination *
 	const struct repository_options o = {.name = name,
 		.url = name,
 		.give_up_after_ms = GIVE_UP_MS,
+		.open_within_ms = GIVE_UP_MS,
 		.events = &app->ui.sink,
 		.cancel = &app->cancel,
 		.read_back = -1};

@@ -83,6 +83,7 @@ static int rekey_listed(struct rekeying *k, struct rekey *r, const struct backup
 	r->options.progress = &progress;
 	event_emit(&k->app->ui.sink, &ev);
 	rc = rekey_set(r, s->stack, s->backup_id, &report, &failure);
+	r->options.progress = NULL;
 	ev.kind = rc < 0 ? EVENT_STEP_FAILED : EVENT_STEP_DONE;
 	ev.elapsed_ms = clock_mono_ms() - from_ms;
 	event_emit(&k->app->ui.sink, &ev);

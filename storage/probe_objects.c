@@ -168,6 +168,14 @@ int probe_list(struct probe *p, struct probe_item *it, struct error *err)
 
 /* --- exclusive creation ---------------------------------------------------------------------------------------------------- */
 
+/* What a server turns out to lack, the driver itself knows, not those around it. */
+static bool is_exclusive(const struct driver *d)
+{
+	while (d->inner)
+		d = d->inner;
+	return d->features & DRIVER_EXCLUSIVE_CREATE;
+}
+
 int probe_exclusive(struct probe *p, struct probe_item *it, struct error *err)
 {
 	static const char other[] = "another content";
@@ -180,7 +188,7 @@ int probe_exclusive(struct probe *p, struct probe_item *it, struct error *err)
 	}
 	if (failure.class != ERR_CONFLICT)
 		return err_move(err, &failure);
-	if (p->place->features & DRIVER_EXCLUSIVE_CREATE)
+	if (is_exclusive(p->place))
 		return probe_say(it, PROBE_OK, "a second creation of the same object is refused");
 	probe_say(it, PROBE_DEGRADED, "the place cannot create exclusively: it is only looked whether an object is there before");
 	return probe_hint(it, "Let no two hosts make backups of one stack here at the same moment.");

@@ -1,5 +1,5 @@
 /*
- * One examination in work.  For probe.c and probe_objects.c alone.
+ * One examination in work.  For probe*.c alone.
  */
 #ifndef STORAGE_PROBE_PRIVATE_H
 #define STORAGE_PROBE_PRIVATE_H
@@ -47,6 +47,9 @@ int probe_list(struct probe *p, struct probe_item *it, struct error *err) must_c
 int probe_exclusive(struct probe *p, struct probe_item *it, struct error *err) must_check;
 int probe_multipart(struct probe *p, struct probe_item *it, struct error *err) must_check;
 int probe_delete(struct probe *p, struct probe_item *it, struct error *err) must_check;
+int probe_space(struct probe *p, struct probe_item *it, struct error *err) must_check;
+int probe_directory(struct probe *p, struct probe_item *it, struct error *err) must_check;
+int probe_spool(struct probe *p, struct probe_item *it, struct error *err) must_check;
 /* Removes what an examination that was broken off has left; says nothing. */
 void probe_clean_up(struct probe *p);
 

@@ -355,6 +355,9 @@ int rekey_begin(struct repository *r, const struct rekey_options *o, struct reke
 
 	if (!r->is_encrypted)
 		return err_set(err, ERR_CONFIG, "repository \"%s\" is not encrypted", r->name);
+	if (r->encrypt_to && !age_recipient_is_valid(r->encrypt_to[0]))
+		return err_set(
+			err, ERR_CONFIG, "repository \"%s\" is encrypted to a passphrase, which rekey does not change", r->name);
 	if (repository_check_writable(r, err) < 0)
 		return -1;
 	unlocked = repository_unlock(r, err);
