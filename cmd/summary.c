@@ -117,6 +117,8 @@ static void restore_summary(const json_t *parameters, const struct run_result *r
 	printf("backup set    %s\n", id ? id : "-");
 	if (json_object_get(o, "swap") && kept)
 		printf("in service    the restored database; the former one is kept as \"%s\"\n", kept);
+	else if (output_text(o, "swap", "swapped_at"))
+		printf("in service    the restored database; there was none of that name before\n");
 	else if (new_db && (strcmp(step, "fill") == 0 || !sql))
 		printf("database      %s\n", new_db);
 	else if (schema)

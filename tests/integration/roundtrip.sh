@@ -100,6 +100,7 @@ pg_sql 'DROP DATABASE copy'
 
 t_begin restore_onto_a_server_that_never_had_it
 t_exit 0 hf restore latest --database "dbname=elsewhere" --stack app --repository "$repository" --yes
+t_match "$t_out" 'in service    the restored database; there was none of that name before' 'and the summary says what it is now'
 t_is "$(diff <(printf '%s\n' "$before") <(state_of elsewhere))" '' 'equal, under a name that did not exist'
 t_is "$(databases)" 'app elsewhere postgres' 'nothing is kept where nothing was'
 
