@@ -36,6 +36,9 @@ ifeq ($(SANITIZE),address)
 HARDEN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 else ifeq ($(SANITIZE),thread)
 HARDEN := -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),fuzzer)
+HARDEN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_MAIN := -fsanitize=fuzzer
 else
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 endif
@@ -74,6 +77,10 @@ HELPER_SRCS := $(filter-out $(SHIM_SRCS),$(wildcard tests/integration/*.c tests/
 HELPERS := $(HELPER_SRCS:tests/%.c=$(BUILD)/tests/%)
 TEST_SRCS := $(UNIT_SRCS) $(UNIT_HELPER_SRCS) $(SHIM_SRCS) $(HELPER_SRCS)
 FUZZ_SRCS := $(wildcard tests/fuzz/*.c)
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BINS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz_%)
+# Seconds of each target.
+FUZZ_SECONDS ?= 60
 executable = $(shell for f in $(sort $(wildcard $1)); do if [ -x "$$f" ]; then echo "$$f"; fi; done)
 
 # What a test script sees of the build.
@@ -82,8 +89,8 @@ RUN_TESTS = $(TEST_ENV) tests/lib/run-tests
 # Tests side by side: most of them wait for a server most of the time.
 LANES ?= $(shell nproc)
 
-.PHONY: all help bootstrap check check-built programs unit integration crash bench demo asan asan-built tsan tsan-built \
-	lint tidy format install clean FORCE
+.PHONY: all help bootstrap check check-built programs unit integration crash bench demo fuzz fuzz-programs asan asan-built \
+	tsan tsan-built lint tidy format install clean FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -95,6 +102,7 @@ help:
 		'unit, integration, crash   each alone; crash in its full form' \
 		'asan         unit and integration tests under the address and undefined-behaviour sanitizers' \
 		'tsan         unit tests, a backup and a restore under the thread sanitizer' \
+		'fuzz         damaged and hostile input by libFuzzer, FUZZ_SECONDS (60) for each target' \
 		'demo         a backup, a disaster and a proven restore on a throwaway server' \
 		'bench        speed and memory beside the peers' \
 		'lint         clang-format, clang-tidy, shellcheck, who includes whom;  format: rewrite what clang-format minds' \
@@ -155,6 +163,15 @@ $(HELPERS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libunit.a $(LIB)
 	$(say) LD $@
 	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $< $(BUILD)/libunit.a $(LIB) $(HF_LIBS)
 
+# With a main of its own that goes through the corpus, or with libFuzzer's.
+FUZZ_MAIN ?= $(BUILD)/obj/tests/fuzz/corpus.o
+$(BUILD)/tests/fuzz_s3: HF_LDFLAGS += -Wl,--wrap=s3_ask
+$(FUZZ_BINS): $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/support.o \
+		$(BUILD)/obj/tests/fuzz/corpus.o $(LIB)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(HF_LDFLAGS) -o $@ $< $(BUILD)/obj/tests/fuzz/support.o $(FUZZ_MAIN) $(LIB) $(HF_LIBS)
+
 # Never sanitized: a preloaded library must not bring a runtime of its own.
 $(SHIMS): $(BUILD)/tests/%.so: tests/%.c Makefile
 	@mkdir -p $(@D)
@@ -163,7 +180,7 @@ $(SHIMS): $(BUILD)/tests/%.so: tests/%.c Makefile
 
 # --- testing -----------------------------------------------------------------------------------------------------------------
 
-programs: all $(UNIT_BINS) $(SHIMS) $(HELPERS)
+programs: all $(UNIT_BINS) $(FUZZ_BINS) $(SHIMS) $(HELPERS)
 
 check: bootstrap
 	$(SUBMAKE) $(PAR) programs
@@ -171,7 +188,7 @@ check: bootstrap
 
 check-built:
 	@$(TEST_ENV) tests/lib/rgw.sh run tests/lib/run-tests --lanes $(LANES) --env CRASH=short $(call executable,tests/crash/*.sh) \
-		$(call executable,tests/integration/*.sh) $(UNIT_BINS)
+		$(call executable,tests/integration/*.sh) $(UNIT_BINS) $(FUZZ_BINS)
 
 unit: $(UNIT_BINS)
 	@$(RUN_TESTS) $(UNIT_BINS)
@@ -190,11 +207,18 @@ asan tsan: bootstrap
 	$(SUBMAKE) BUILD=$(BUILD)/$@ SANITIZE=$(SANITIZER) CFLAGS='-O1 -g' $@-built
 
 asan-built:
-	@$(RUN_TESTS) --limit 900 $(UNIT_BINS) $(call executable,tests/integration/*.sh)
+	@$(RUN_TESTS) --limit 900 $(UNIT_BINS) $(FUZZ_BINS) $(call executable,tests/integration/*.sh)
 
 # The driver forks and runs threads in the child: told to go on.
 tsan-built:
 	@$(RUN_TESTS) --limit 900 --env TSAN_OPTIONS=die_after_fork=0 $(UNIT_BINS) tests/integration/roundtrip.sh
+
+# By libFuzzer, in a build of its own; FUZZ_TARGETS="tree s3" runs these alone.
+fuzz: bootstrap
+	$(SUBMAKE) $(PAR) BUILD=$(BUILD)/fuzz SANITIZE=fuzzer CC=clang WERROR=0 CFLAGS='-O1 -g' fuzz-programs
+	@BUILD=$(BUILD)/fuzz tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+fuzz-programs: $(FUZZ_BINS)
 
 bench: bootstrap
 	$(SUBMAKE) $(PAR) all $(HELPERS)
