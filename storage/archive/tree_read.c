@@ -68,18 +68,26 @@ static la_ssize_t next_run(struct archive *a, void *ctx, const void **ret)
 	return (la_ssize_t)s->run.len;
 }
 
+static int fail(struct tree_stream *s, const char *path, struct error *err)
+{
+	const char *reason = archive_error_string(s->archive);
+
+	if (s->failure.class != ERR_NONE) {
+		err_move(err, &s->failure);
+		return in_tree(s, err);
+	}
+	err_set(err, ERR_CORRUPT, "files \"%s\" are damaged: %s", s->source->tree->label, reason ? reason : "tar is unreadable");
+	return path ? err_detail(err, "The entry is \"%s\".", path) : -1;
+}
+
 int tree_stream_open(struct tree_stream *s, struct error *err)
 {
 	s->before = tar_borrow_utf8();
 	s->archive = archive_read_new();
-	if (!s->archive || archive_read_support_format_tar(s->archive) != ARCHIVE_OK ||
-		archive_read_open(s->archive, s, NULL, next_run, NULL) != ARCHIVE_OK) {
-		if (s->failure.class == ERR_NONE)
-			return err_set(err, ERR_FULL, "could not get memory for a tar reader");
-		err_move(err, &s->failure);
-		return in_tree(s, err);
-	}
-	return 0;
+	if (!s->archive || archive_read_support_format_tar(s->archive) != ARCHIVE_OK)
+		return err_set(err, ERR_FULL, "could not get memory for a tar reader");
+	/* looks at the first run already */
+	return archive_read_open(s->archive, s, NULL, next_run, NULL) == ARCHIVE_OK ? 0 : fail(s, NULL, err);
 }
 
 void tree_stream_close(struct tree_stream *s)
@@ -92,18 +100,6 @@ void tree_stream_close(struct tree_stream *s)
 	err_clear(&s->failure);
 	uselocale(s->before);
 	s->before = (locale_t)0;
-}
-
-static int fail(struct tree_stream *s, const char *path, struct error *err)
-{
-	const char *reason = archive_error_string(s->archive);
-
-	if (s->failure.class != ERR_NONE) {
-		err_move(err, &s->failure);
-		return in_tree(s, err);
-	}
-	err_set(err, ERR_CORRUPT, "files \"%s\" are damaged: %s", s->source->tree->label, reason ? reason : "tar is unreadable");
-	return path ? err_detail(err, "The entry is \"%s\".", path) : -1;
 }
 
 /* --- entries --------------------------------------------------------------------------------------------------------------- */
