@@ -162,6 +162,12 @@ static int sweep_page(struct sweep *w, const struct page *p, struct error *err)
 	return 0;
 }
 
+/* Either may be NULL. */
+static bool is_same(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 int s3_sweep(struct driver *d, const char *prefix, int64_t older_than_ms, unsigned *ret_count, struct error *err)
 {
 	struct sweep w = {.s = (struct s3 *)d, .older_than_ms = older_than_ms};
@@ -182,7 +188,7 @@ int s3_sweep(struct driver *d, const char *prefix, int64_t older_than_ms, unsign
 			break;
 		next_key = page_text(&p, p.root, "NextKeyMarker");
 		next_id = s3_xml_text(p.root, "NextUploadIdMarker");
-		if (!next_key || (key && id && next_id && strcmp(key, next_key) == 0 && strcmp(id, next_id) == 0)) {
+		if (!next_key || (is_same(key, next_key) && is_same(id, next_id))) {
 			free(next_key);
 			free(next_id);
 			return s3_fail_answer(w.s, &c, err);
