@@ -188,6 +188,9 @@ int probe_exclusive(struct probe *p, struct probe_item *it, struct error *err)
 	}
 	if (failure.class != ERR_CONFLICT)
 		return err_move(err, &failure);
+	if (p->is_remote && p->removal.class != ERR_NONE) /* that server was never asked to create it at once */
+		return probe_say(it, PROBE_OK,
+			"a second creation of the same object is refused; two at once could not be tried without leaving objects behind");
 	if (is_exclusive(p->place))
 		return probe_say(it, PROBE_OK, "a second creation of the same object is refused");
 	probe_say(it, PROBE_DEGRADED, "the place cannot create exclusively: it is only looked whether an object is there before");
