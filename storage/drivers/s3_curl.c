@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/hash.h"
 
 #define SETTLE_MAX_BYTES ((size_t)1 << 20)
 
@@ -46,12 +47,22 @@ void s3_learn_conditional(struct s3 *s, enum s3_knowledge known)
 		__atomic_and_fetch(&s->base.features, ~(unsigned)DRIVER_EXCLUSIVE_CREATE, __ATOMIC_RELAXED);
 }
 
+static char *sha256_hex(const void *p, size_t n, char ret[SHA256_HEX_BYTES])
+{
+	uint8_t digest[SHA256_BYTES];
+
+	sha256_of(p, n, digest);
+	return hex_encode(digest, sizeof(digest), ret);
+}
+
 static int send_put(struct s3 *s, const struct s3_call *c, bool is_conditional, struct s3_answer *ret, struct error *err)
 {
 	struct s3_headers h cleanup(s3_headers_release) = {0};
 	struct s3_call put = *c;
+	char hex[SHA256_HEX_BYTES];
 
 	s3_object_headers(s, &h);
+	s3_headers_add(&h, S3_SHA256_HEADER ": %s", sha256_hex(c->body, c->body_bytes, hex));
 	if (is_conditional)
 		s3_headers_add(&h, "If-None-Match: *");
 	put.headers = &h;
@@ -154,6 +165,25 @@ static int fail_short(const struct s3 *s, const char *key, uint64_t offset, size
 	return err_detail(err, "%zu bytes were wanted at offset %" PRIu64 ", %zu are there.", n, offset, got);
 }
 
+/* What put() has written as a whole and comes back as a whole is compared with what it was. */
+static int check_whole(const struct s3 *s, const struct s3_call *c, const struct s3_answer *a, struct error *err)
+{
+	const char *range = http_header(&a->http, "content-range"), *wanted = http_header(&a->http, S3_SHA256_HEADER);
+	char *name cleanup(mem_freep) = NULL, hex[SHA256_HEX_BYTES];
+	unsigned long long first, last, all;
+
+	if (!wanted)
+		return 0;
+	if (a->http.status == 206 &&
+		(sscanf(range, "bytes %llu-%llu/%llu", &first, &last, &all) != 3 || first != 0 || all != c->into_bytes))
+		return 0;
+	if (strcmp(sha256_hex(c->into, c->into_bytes, hex), wanted) == 0)
+		return 0;
+	name = s3_name(s, c->key);
+	err_set(err, ERR_CORRUPT, "object \"%s\" is not what was stored", name);
+	return err_detail(err, "Its SHA-256 is %s, it was %s.", hex, wanted);
+}
+
 /* A server that knows no ranges sends the whole, which is right only when that was wanted. */
 static bool is_range(const struct s3_answer *a, uint64_t offset)
 {
@@ -190,7 +220,9 @@ static int s3_read_range(struct driver *d, const char *key, uint64_t offset, voi
 		return s3_fail(s, &c, &a, err);
 	if (!is_range(&a, offset))
 		return s3_fail_answer(s, &c, err);
-	return a.http.into_filled == n ? 1 : fail_short(s, key, offset, n, a.http.into_filled, err);
+	if (a.http.into_filled != n)
+		return fail_short(s, key, offset, n, a.http.into_filled, err);
+	return check_whole(s, &c, &a, err) < 0 ? -1 : 1;
 }
 
 /* --- opening --------------------------------------------------------------------------------------------------------------- */

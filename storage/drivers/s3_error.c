@@ -153,6 +153,15 @@ static void explain_argument(const struct failure *f, const char *what, struct e
 			"Check the storage class, the encryption and the object lock that are configured for the repository.");
 }
 
+/* Only what is created exclusively asks for a condition. */
+static void explain_condition(const struct failure *f, const char *what, struct error *err)
+{
+	if (strcmp(ops[f->call->op].method, "PUT") == 0 || strcmp(ops[f->call->op].method, "POST") == 0)
+		err_set(err, ERR_CONFLICT, "%s: it exists already", what);
+	else
+		err_set(err, ERR_FAILED, "%s: the server answered with status 412, of a condition that was not asked for", what);
+}
+
 /* --- tables ---------------------------------------------------------------------------------------------------------------- */
 
 struct verdict {
@@ -200,7 +209,7 @@ static const struct verdict by_code[] = {
 	{"XAmzContentSHA256Mismatch", 0, ERR_RETRY, "the bytes were changed on their way to the server", NULL, NULL},
 	{"XAmzContentChecksumMismatch", 0, ERR_RETRY, "the bytes were changed on their way to the server", NULL, NULL},
 	{"IncompleteBody", 0, ERR_RETRY, "the server did not get all bytes", NULL, NULL},
-	{"PreconditionFailed", 0, ERR_CONFLICT, "it exists already", NULL, NULL},
+	{"PreconditionFailed", 0, ERR_NONE, NULL, NULL, explain_condition},
 	{"NoSuchUpload", 0, ERR_CONFLICT, "the server no longer knows the upload", HINT_PARTS, NULL},
 	{"QuotaExceeded", 0, ERR_FULL, "the quota is used up", HINT_FULL, NULL},
 	{"XMinioStorageFull", 0, ERR_FULL, "the server's disks are full", HINT_FULL, NULL},
@@ -235,7 +244,7 @@ static const struct verdict by_status[] = {
 	{NULL, 405, ERR_FAILED, "the server does not allow it", HINT_ENDPOINT, NULL},
 	{NULL, 408, ERR_RETRY, "the server waited too long for the request", NULL, NULL},
 	{NULL, 409, ERR_CONFLICT, "another operation stands in its way", NULL, NULL},
-	{NULL, 412, ERR_CONFLICT, "it exists already", NULL, NULL},
+	{NULL, 412, ERR_NONE, NULL, NULL, explain_condition},
 	{NULL, 413, ERR_FAILED, "it is larger than the server takes", NULL, NULL},
 	{NULL, 416, ERR_CORRUPT, "it is shorter than it must be", NULL, NULL},
 	{NULL, 425, ERR_RETRY, "the server asks to come back later", NULL, NULL},

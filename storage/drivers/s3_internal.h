@@ -169,7 +169,8 @@ struct driver_upload {
 	bool is_exclusive;
 };
 #define S3_TAG_HEADER "x-amz-meta-holdfast-tag"
-#define S3_SUM_MARK " sha256=" /* between a part's ETag and its checksum */
+#define S3_SHA256_HEADER "x-amz-meta-holdfast-sha256" /* of what put() has written */
+#define S3_SUM_MARK " sha256="                        /* between a part's ETag and its checksum */
 /* As s3_fail(), where a missing object means that the upload is gone. */
 int s3_fail_upload(const struct driver_upload *u, const struct s3_call *c, struct s3_answer *a, struct error *err);
 
