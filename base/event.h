@@ -28,6 +28,13 @@ static inline void progress_add(struct progress *p, uint64_t bytes, uint64_t row
 	atomic_fetch_add_explicit(&p->activity, 1, memory_order_relaxed);
 }
 
+/* Nothing is done yet, but neither does anything stand still: bytes travel, or a call is about to be made again. */
+static inline void progress_alive(struct progress *p)
+{
+	if (p)
+		atomic_fetch_add_explicit(&p->activity, 1, memory_order_relaxed);
+}
+
 static inline void progress_item(struct progress *p)
 {
 	if (!p)

@@ -290,6 +290,11 @@ void repository_set_cancel(struct repository *r, struct cancel *cancel)
 	r->driver->cancel = cancel;
 }
 
+void repository_set_progress(struct repository *r, struct progress *progress)
+{
+	driver_set_progress(r->place, progress);
+}
+
 int repository_unlock(struct repository *r, struct error *err)
 {
 	if (!r->is_encrypted || r->is_unlocked)

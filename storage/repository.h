@@ -69,6 +69,7 @@ int repository_open_with(const struct repository_options *o, struct repository *
  * the other way round. */
 int repository_check_writable(const struct repository *r, struct error *err) must_check;
 void repository_set_cancel(struct repository *r, struct cancel *cancel);
+void repository_set_progress(struct repository *r, struct progress *progress); /* as driver_set_progress() */
 /* Loads the identities of an encrypted repository.  1: what is encrypted can be read; 0: no identity is configured; -1. */
 int repository_unlock(struct repository *r, struct error *err) must_check;
 /* ${url}: "file:///dir", "/dir", "./dir".  is_created: makes holdfast-repository.json where there is none; else a missing one is

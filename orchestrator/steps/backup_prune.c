@@ -97,6 +97,7 @@ static int prune_one(
 	if (host->open_repository(host, name, 0, &r, err) < 0)
 		return -1;
 	repository_set_cancel(r, ctx->cancel);
+	repository_set_progress(r, ctx->progress);
 	rc = prune_repository(r, o, &report, err);
 	add_up(t, r->name, &report);
 	return rc;

@@ -31,6 +31,7 @@ int step_open_named(struct step_context *ctx, const char *name, unsigned flags, 
 	if (host->open_repository(host, name, flags, ret, err) < 0)
 		return -1;
 	repository_set_cancel(*ret, ctx->cancel);
+	repository_set_progress(*ret, ctx->progress);
 	return 0;
 }
 

@@ -9,6 +9,12 @@ void driver_set_cancel(struct driver *d, struct cancel *cancel)
 		d->cancel = cancel;
 }
 
+void driver_set_progress(struct driver *d, struct progress *progress)
+{
+	for (; d; d = d->inner)
+		d->progress = progress;
+}
+
 void driver_state_release(struct driver_state *s)
 {
 	free(s->lock_mode);

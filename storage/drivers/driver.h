@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include "base/cancel.h"
 #include "base/error.h"
+#include "base/event.h"
 
 enum driver_feature {
 	DRIVER_EXCLUSIVE_CREATE = 1 << 0, /* put() with is_exclusive is atomic against other hosts; else checked, then written */
@@ -124,12 +125,15 @@ struct driver_ops {
 struct driver {
 	const struct driver_ops *ops;
 	unsigned features; /* enum driver_feature; constant, but DRIVER_EXCLUSIVE_CREATE goes when a server turns out to lack it */
-	struct cancel *cancel; /* may be NULL; by driver_set_cancel() */
-	struct driver *inner;  /* of a wrapper; else NULL */
+	struct cancel *cancel;     /* may be NULL; by driver_set_cancel() */
+	struct progress *progress; /* may be NULL; by driver_set_progress() */
+	struct driver *inner;      /* of a wrapper; else NULL */
 };
 
 /* Before use, by the owner of the repository; reaches through wrappers. */
 void driver_set_cancel(struct driver *d, struct cancel *cancel);
+/* Likewise: shows life while bytes travel to or from a remote place, and whenever a call is about to be made again. */
+void driver_set_progress(struct driver *d, struct progress *progress);
 
 /* Checks a key's form; for drivers and tests.  0 or -1 with ERR_BUG. */
 int driver_check_key(const char *key, struct error *err) must_check;

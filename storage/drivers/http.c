@@ -288,11 +288,13 @@ static int drive(struct transfer *t, CURLcode *ret_rc, struct error *err)
 
 		if (rc != CURLM_OK)
 			return err_set(err, ERR_FAILED, "could not go on with an HTTP request: %s", curl_multi_strerror(rc));
+		if (now_moved != moved) {
+			moved_ms = clock_mono_ms();
+			progress_alive(t->request->progress);
+		}
+		moved = now_moved;
 		if (!running)
 			break;
-		if (now_moved != moved)
-			moved_ms = clock_mono_ms();
-		moved = now_moved;
 		left_ms = moved_ms + t->client->stall_timeout_ms - clock_mono_ms();
 		if (cancel_check(t->request->cancel, err) < 0)
 			return -1;

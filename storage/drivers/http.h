@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "base/cancel.h"
+#include "base/event.h"
 
 struct http_client;
 
@@ -31,6 +32,7 @@ struct http_request {
 	const void *body;
 	size_t body_bytes;
 	struct cancel *cancel;
+	struct progress *progress; /* shows life whenever bytes have moved; may be NULL */
 	/* On a new connection: where a kept one turns out to be dead libcurl sends the request again by itself, although the server may have
 	 * done what it asked for.  Most requests bear that. */
 	bool is_once;

@@ -127,6 +127,7 @@ static bool again(struct call *c, struct error *err)
 	wait_ms = next_wait_ms(c, err->retry_after_ms);
 	if (wait_ms > until_ms - now_ms)
 		wait_ms = until_ms - now_ms; /* the last attempt */
+	progress_alive(r->base.progress);    /* the wait is bounded: patience is no standstill */
 	what = mem_printf("%s \"%s\"", c->verb, c->key);
 	if (r->o.on_retry)
 		r->o.on_retry(r->o.ctx, what, err, c->failures, wait_ms);

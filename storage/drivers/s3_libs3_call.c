@@ -101,6 +101,7 @@ bool libs3_is_missing(S3Status status)
 
 void libs3_moved(struct libs3_call *c)
 {
+	progress_alive(c->driver->base.progress);
 	c->moved_at_ms = clock_mono_ms();
 	c->has_moved = true;
 }

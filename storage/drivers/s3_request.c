@@ -230,6 +230,7 @@ static int send_once(struct s3 *s, const struct s3_call *c, const struct s3_key 
 		.body = c->body,
 		.body_bytes = c->body_bytes,
 		.cancel = s->base.cancel,
+		.progress = s->base.progress,
 		.is_once = c->is_once,
 		.into = c->into,
 		.into_bytes = c->into_bytes,

@@ -78,6 +78,8 @@ static struct http_client *client_of(int64_t stall_ms)
 	return c;
 }
 
+static struct progress progress; /* of the last get() */
+
 /* One GET of what the listener says. */
 static int get(const char *answer, void *into, size_t into_bytes, struct http_response *ret, char **ret_server, struct error *err)
 {
@@ -89,8 +91,11 @@ static int get(const char *answer, void *into, size_t into_bytes, struct http_re
 	listener_start(&l, answer, 1);
 	*ret_server = mem_printf("http://127.0.0.1:%u", l.port);
 	url = mem_printf("%s/x?y", *ret_server);
-	rc = http_perform(
-		c, &(struct http_request){.method = "GET", .url = url, .into = into, .into_bytes = into_bytes}, ret, err);
+	progress = (struct progress){0};
+	rc = http_perform(c,
+		&(struct http_request){
+			.method = "GET", .url = url, .into = into, .into_bytes = into_bytes, .progress = &progress},
+		ret, err);
 	listener_stop(&l);
 	http_client_free(c);
 	free(url);
@@ -112,6 +117,7 @@ static void an_answer_is_taken_apart(void **state)
 		&err);
 	assert_int_equal(r.status, 404);
 	assert_string_equal(buf_str(&r.body), "hello");
+	assert_int_not_equal(progress.activity, 0); /* bytes have moved */
 	assert_string_equal(http_header(&r, "x-amz-thing"), "a b");
 	assert_null(http_header(&r, "x-amz"));
 	assert_true(r.has_content_length);
@@ -312,11 +318,14 @@ static void silence_is_a_failure_after_the_stall_timeout(void **state)
 	int64_t began = clock_mono_ms();
 
 	(void)state;
+	progress = (struct progress){0};
 	listener_start(&l, NULL, 1);
 	url = mem_printf("http://127.0.0.1:%u", l.port);
 	want = mem_printf("could not reach \"%s\": not a byte was moved for 300ms", url);
-	assert_int_equal(http_perform(c, &(struct http_request){.method = "GET", .url = url}, &r, &err), -1);
+	assert_int_equal(
+		http_perform(c, &(struct http_request){.method = "GET", .url = url, .progress = &progress}, &r, &err), -1);
 	assert_error(&err, ERR_RETRY, want);
+	assert_int_equal(progress.activity, 0); /* and no sign of life */
 	assert_true(clock_mono_ms() - began >= 300);
 	http_response_release(&r);
 	listener_stop(&l);

@@ -268,6 +268,19 @@ static void every_call_is_made_again_until_it_succeeds(void **state)
 	}
 }
 
+static void another_attempt_is_a_sign_of_life(void **state)
+{
+	struct fixture *f = *state;
+	struct progress progress = {0};
+
+	driver_set_progress(f->d, &progress);
+	assert_ok(put(f, "a/b", false, "hello"), &f->err);
+	assert_int_equal(progress.activity, 0);
+	fault(f, FAULT_PUT, 3, ERR_RETRY, false);
+	assert_ok(put(f, "a/b", false, "hello"), &f->err);
+	assert_int_equal(progress.activity, 3);
+}
+
 static void no_other_class_is_repeated(void **state)
 {
 	struct fixture *f = *state;
@@ -570,6 +583,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(every_call_is_made_again_until_it_succeeds),
+		T(another_attempt_is_a_sign_of_life),
 		T(no_other_class_is_repeated),
 		T(what_the_inner_driver_has_not_is_not_there),
 		T(gives_up_by_the_clock_and_says_so),
