@@ -73,15 +73,9 @@ static int describe_set(struct app *app, const struct target *t, const char *whi
 	struct set_place place cleanup(set_place_release) = {0};
 	struct manifest m cleanup(manifest_release) = {0};
 	uint64_t rows = 0;
-	int found;
 
-	if (set_locate(app, t, which, &place, err) < 0)
+	if (set_load(app, t, which, &place, &m, err) < 0)
 		return -1;
-	found = backup_set_load(place.repository, place.stack, place.id, &m, err);
-	if (found < 0)
-		return -1;
-	if (found == 0)
-		return err_set(err, ERR_CONFIG, "there is no backup set \"%s\"", place.id);
 	for (size_t i = 0; i < m.inventory.tables_count; i++)
 		rows += m.inventory.tables[i].rows;
 	char *age cleanup(mem_freep) = text_age(m.started_at_ms), *count cleanup(mem_freep) = text_count(rows);
@@ -97,16 +91,11 @@ static int describe_files(struct app *app, const struct target *t, const char *w
 {
 	struct set_place place cleanup(set_place_release) = {0};
 	struct manifest m cleanup(manifest_release) = {0};
-	int found;
 
-	if (set_locate(app, t, which, &place, err) < 0)
+	if (set_load(app, t, which, &place, &m, err) < 0)
 		return -1;
-	found = backup_set_load(place.repository, place.stack, place.id, &m, err);
-	if (found < 0)
-		return -1;
-	if (found == 0 || m.inventory.trees_count == 0)
-		return err_set(
-			err, ERR_CONFIG, found ? "backup set \"%s\" holds no files" : "there is no backup set \"%s\"", place.id);
+	if (m.inventory.trees_count == 0)
+		return err_set(err, ERR_CONFIG, "backup set \"%s\" holds no files", place.id);
 	for (size_t i = 0; i < m.inventory.trees_count; i++)
 		buf_printf(out, "  %s: %s\n", m.inventory.trees[i].label, m.inventory.trees[i].path);
 	buf_printf(out, "will be replaced by those of set \"%s\"", place.id);

@@ -135,6 +135,19 @@ int set_locate(struct app *app, const struct target *t, const char *which, struc
 	return first.class != ERR_NONE ? err_move(err, &first) : err_set(err, ERR_CONFIG, "no repository is named");
 }
 
+int set_load(struct app *app, const struct target *t, const char *which, struct set_place *ret, struct manifest *ret_manifest,
+	struct error *err)
+{
+	int found;
+
+	if (set_locate(app, t, which, ret, err) < 0)
+		return -1;
+	found = backup_set_load(ret->repository, ret->stack, ret->id, ret_manifest, err);
+	if (found < 0)
+		return -1;
+	return found ? 0 : err_set(err, ERR_CONFIG, "there is no backup set \"%s\" of stack \"%s\"", ret->id, ret->stack);
+}
+
 /* ---- show ---- */
 
 static void print_names(const char *label, const char *const *names, size_t count)
@@ -260,15 +273,9 @@ int cmd_show(struct app *app, struct error *err)
 	struct target t cleanup(target_release) = {0};
 	struct set_place place cleanup(set_place_release) = {0};
 	struct manifest m cleanup(manifest_release) = {0};
-	int found;
 
-	if (target_resolve(app, NEED_REPOSITORY, &t, err) < 0 || set_locate(app, &t, app->options.operands[0], &place, err) < 0)
+	if (target_resolve(app, NEED_REPOSITORY, &t, err) < 0 || set_load(app, &t, app->options.operands[0], &place, &m, err) < 0)
 		return -1;
-	found = backup_set_load(place.repository, place.stack, place.id, &m, err);
-	if (found < 0)
-		return -1;
-	if (found == 0)
-		return err_set(err, ERR_CONFIG, "there is no backup set \"%s\" of stack \"%s\"", place.id, place.stack);
 	if (app->is_json)
 		return show_json(app, &m, err);
 	print_head(&m);

@@ -19,6 +19,10 @@ void set_place_release(struct set_place *p);
 /* In the first of the target's repositories that answers and has it; "latest" is the newest of all that answer. */
 struct target;
 int set_locate(struct app *app, const struct target *t, const char *which, struct set_place *ret, struct error *err) must_check;
+/* That, and its manifest. */
+struct manifest;
+int set_load(struct app *app, const struct target *t, const char *which, struct set_place *ret, struct manifest *ret_manifest,
+	struct error *err) must_check;
 
 /* "DAMAGED: …", or "NOT READ: …" for what a later version has made; malloc'd.  NULL where there is no problem. */
 char *set_problem_text(const char *problem, bool is_of_later_version);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cmd/commands.h"
+#include "cmd/newest.h"
 #include "cmd/output.h"
 #include "cmd/runs.h"
 #include "cmd/sets.h"
@@ -90,8 +91,10 @@ static void put_unknown(struct overview *o, const char *what, const char *label,
 	err_clear(err);
 }
 
-static void put_last_set(struct overview *o, const struct backup_set_info *s)
+static void put_last_set(struct overview *o, const struct newest *n)
 {
+	const struct backup_set_info *s = &n->sets[n->count - 1];
+	bool has_places = o->target->repositories_count > 1;
 	char *age cleanup(mem_freep) = text_age(s->started_at_ms), *size cleanup(mem_freep) = text_size(s->archive_bytes);
 	char *rows cleanup(mem_freep) = text_count(s->rows);
 	char *problem cleanup(mem_freep) = set_problem_text(s->problem, s->is_of_later_version);
@@ -102,41 +105,29 @@ static void put_last_set(struct overview *o, const struct backup_set_info *s)
 	json_object_set_new(set, "archive_bytes", json_integer((json_int_t)s->archive_bytes));
 	json_object_set_new(set, "rows", json_integer((json_int_t)s->rows));
 	json_object_set_new(set, "problem", s->problem ? json_string(s->problem) : json_null());
+	json_object_set(set, "repositories", n->places);
 	json_object_set_new(o->json, "last_backup", set);
 	if (!o->app->is_json)
-		printf("last backup    %s, %s, %s, %s rows%s%s\n", s->backup_id, age, size, rows, problem ? ", " : "",
-			problem ? problem : "");
-}
-
-static int keep_repository(void *ctx, struct repository *r, struct error *err)
-{
-	(void)err;
-	*(struct repository **)ctx = r;
-	return 0;
+		printf("last backup    %s, %s, %s, %s rows%s%s%s%s\n", s->backup_id, age, size, rows, has_places ? ", in " : "",
+			has_places ? buf_str(&n->names) : "", problem ? ", " : "", problem ? problem : "");
 }
 
 static void put_backups(struct overview *o)
 {
-	struct repository *r cleanup(repository_closep) = NULL;
-	struct error err cleanup(err_clear) = ERROR_INIT;
-	struct backup_set_info *sets = NULL;
-	size_t count = 0;
+	struct newest n cleanup(newest_release) = {0};
 
 	if (!o->target->repositories_count)
 		return;
-	if (target_try_repositories(o->app, o->target, keep_repository, &r, &err) < 0 ||
-		backup_set_list(r, o->target->stack, &sets, &count, &err) < 0) {
-		put_unknown(o, "last_backup", "last backup", &err);
-		return;
-	}
-	if (count) {
-		put_last_set(o, &sets[count - 1]);
+	newest_of(o->app, o->target, &n);
+	if (!n.answered) {
+		put_unknown(o, "last_backup", "last backup", &n.first);
+	} else if (n.count) {
+		put_last_set(o, &n);
 	} else {
 		json_object_set_new(o->json, "last_backup", json_null());
 		if (!o->app->is_json)
 			printf("last backup    none\n");
 	}
-	backup_set_list_release(sets, count);
 }
 
 static void print_open_run(const struct run_summary *s)

@@ -40,7 +40,7 @@ id=$(jq -r .run.outputs.commit.backup_id <<<"$t_out")
 t_is "$(jq -c .run.outputs.commit.repositories <<<"$t_out")" '{"near":"committed","safe":"committed"}'
 t_is "$(ids)" "$id near+safe" 'list joins them'
 t_is "$(cd "$T_TMP/safe/app/backups/$id" && printf '%s ' *)" 'backup.tar.zst.age manifest.json.age set.json ' 'nothing in plain text but the facts'
-t_is "$(grep -rlE 'app|md5' --binary-files=text "$T_TMP/safe/app/backups/$id" | sed 's,.*/,,')" set.json 'and of those the stack alone'
+t_is "$(grep -rlE '"app"|manifest|restore\.sql' --binary-files=text "$T_TMP/safe/app/backups/$id" | sed 's,.*/,,')" set.json 'and of those the stack alone'
 t_isnt "$(jq -r .database "$T_TMP/safe/app/backups/$id/set.json")" app 'which do not name the database'
 t_is "$(age -d -i "$T_TMP/key" "$T_TMP/safe/app/backups/$id/backup.tar.zst.age" | sha256sum)" "$(sha256sum <"$T_TMP/near/app/backups/$id/backup.tar.zst")" \
 	'stock age opens it, and it is the same archive'
@@ -74,10 +74,16 @@ t_match "$(jq -r .degraded <<<"$t_out")" 'repository "safe"'
 rm "$T_TMP/safe"
 mv "$T_TMP/safe.away" "$T_TMP/safe"
 t_is "$(ids | grep -c 'near$')" 2 'the sets are in the other one'
+t_exit 0 hf status
+t_match "$t_out" "last backup    $missed, .* rows, in near"$'\n' 'status says which one has the newest'
+t_exit 0 hf status -r safe -r near --output json
+t_is "$(jq -c '.stacks[0].last_backup | [.id, .repositories]' <<<"$t_out")" "[\"$missed\",[\"near\"]]" 'in whatever order they are asked'
 
 t_begin the_next_run_catches_it_up
 t_exit 0 hf backup
 t_is "$(ids | grep -vc 'near+safe$')" 0 'every set is in both'
+t_exit 0 hf status
+t_match "$t_out" 'last backup .*, in near, safe'
 t_exit 0 hf verify "$missed" --repository safe
 
 t_begin a_set_is_copied_by_hand
