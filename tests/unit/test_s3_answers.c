@@ -483,6 +483,25 @@ static void a_listing_that_cannot_go_on_is_a_failure(void **state)
 	play_end(&p);
 }
 
+static void a_list_of_uploads_that_does_not_go_on_is_a_failure(void **state)
+{
+#define UPLOADS \
+	"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker></ListMultipartUploadsResult>"
+	static const struct line script[] = {
+		{"GET /b/?encoding-type=url&prefix=&uploads= ", NULL, "200 OK", NULL, UPLOADS},
+		{"GET /b/?encoding-type=url&key-marker=a&prefix=&uploads= ", NULL, "200 OK", NULL, UPLOADS},
+	};
+	struct error err = ERROR_INIT;
+	unsigned count = 0;
+	struct play p;
+
+	(void)state;
+	PLAY(p, script);
+	assert_int_equal(p.d->ops->sweep(p.d, "", 0, &count, &err), -1);
+	assert_error(&err, ERR_RETRY, "could not list unfinished uploads of \"s3://b/\": the answer is damaged, or not of S3");
+	play_end(&p);
+}
+
 static void a_server_without_ranges_is_refused_but_for_the_whole(void **state)
 {
 	static const struct line script[] = {
@@ -567,6 +586,7 @@ int main(void)
 		cmocka_unit_test(an_exclusive_upload_looks_before_it_completes),
 		cmocka_unit_test(a_servers_checksum_of_a_part_is_given_back_to_it),
 		cmocka_unit_test(a_listing_that_cannot_go_on_is_a_failure),
+		cmocka_unit_test(a_list_of_uploads_that_does_not_go_on_is_a_failure),
 		cmocka_unit_test(a_server_without_ranges_is_refused_but_for_the_whole),
 		cmocka_unit_test(what_a_bucket_does_not_tell_is_unknown),
 		cmocka_unit_test(a_bucket_that_hides_its_versioning_shows_it_by_an_object),

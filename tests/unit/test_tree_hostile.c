@@ -62,32 +62,22 @@ static void put_entry(struct archive *a, const struct made *m)
 	archive_entry_free(e);
 }
 
-/* As archive_add_tree() would leave it, but for what the entries are; the manifest agrees with them, as a forger would see to. */
-static void save_made(struct trees *t, const struct made *list, size_t count)
+/* As archive_add_tree() would leave it, but for what the run holds; the manifest agrees with it, as a forger would see to. */
+static void save_run(struct trees *t, const struct buf *tar)
 {
 	const struct archive_writer_options wo = {.driver = t->place.driver, .key = TREE_KEY, .tag = "run"};
-	struct archive *a = archive_write_new();
 	struct archive_writer *w = NULL;
 	struct archive_member *m = NULL;
 	struct inv_tree *tree = inventory_add(&t->inventory, trees);
-	struct sink s = {0};
 	uint8_t sha256[SHA256_BYTES];
 	uint64_t bytes;
 
-	assert_int_equal(archive_write_set_format_pax(a), ARCHIVE_OK);
-	assert_int_equal(archive_write_set_bytes_per_block(a, 0), ARCHIVE_OK);
-	assert_int_equal(archive_write_open(a, &s, NULL, to_sink, NULL), ARCHIVE_OK);
-	for (size_t i = 0; i < count; i++)
-		put_entry(a, &list[i]);
-	s.is_over = true;
-	archive_write_free(a);
 	assert_ok(archive_writer_open(&wo, &w, &t->err), &t->err);
 	assert_ok(archive_member_begin_run(w, &m, "files/data#00001", NULL, &t->err), &t->err);
-	assert_ok(archive_member_write(m, s.tar.data, s.tar.len, &t->err), &t->err);
+	assert_ok(archive_member_write(m, tar->data, tar->len, &t->err), &t->err);
 	assert_ok(archive_member_end(m, &t->inventory.arena, inventory_add(&t->inventory, members), &t->err), &t->err);
 	archive_member_free(m);
 	assert_ok(archive_writer_commit(w, &bytes, sha256, &t->err), &t->err);
-	buf_release(&s.tar);
 	tree->label = "data";
 	tree->path = "/srv/data";
 	tree->is_directory = true;
@@ -96,6 +86,22 @@ static void save_made(struct trees *t, const struct made *list, size_t count)
 	assert_ok(archive_reader_open(
 			  t->place.driver, TREE_KEY, t->inventory.members, t->inventory.members_count, &t->reader, &t->err),
 		&t->err);
+}
+
+static void save_made(struct trees *t, const struct made *list, size_t count)
+{
+	struct archive *a = archive_write_new();
+	struct sink s = {0};
+
+	assert_int_equal(archive_write_set_format_pax(a), ARCHIVE_OK);
+	assert_int_equal(archive_write_set_bytes_per_block(a, 0), ARCHIVE_OK);
+	assert_int_equal(archive_write_open(a, &s, NULL, to_sink, NULL), ARCHIVE_OK);
+	for (size_t i = 0; i < count; i++)
+		put_entry(a, &list[i]);
+	s.is_over = true;
+	archive_write_free(a);
+	save_run(t, &s.tar);
+	buf_release(&s.tar);
 }
 
 static void forget(struct trees *t)
@@ -240,6 +246,19 @@ static void save_some(struct trees *t)
 	assert_ok(trees_save(t, NULL, NULL, &t->err), &t->err);
 	assert_ok(check(t), &t->err);
 	assert_ok(trees_restore(t, &t->err), &t->err);
+}
+
+static void a_run_that_is_no_tar_is_damaged(void **state)
+{
+	struct trees *t = *state;
+	struct buf text cleanup(buf_release) = {0};
+
+	for (size_t i = 0; i < 512 / 8; i++)
+		buf_puts(&text, "no tar. ");
+	save_run(t, &text);
+	assert_error(check(t), &t->err, ERR_CORRUPT, "files \"data\" are damaged: Unrecognized archive format");
+	assert_error(extract(t), &t->err, ERR_CORRUPT,
+		"could not restore files \"data\": files \"data\" are damaged: Unrecognized archive format");
 }
 
 static void a_flipped_bit_is_found(void **state)
@@ -412,6 +431,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_leads_out_is_refused),
+		TEST(a_run_that_is_no_tar_is_damaged),
 		TEST(a_flipped_bit_is_found),
 		TEST(a_manifest_that_says_otherwise_is_found),
 		TEST(the_proof_finds_every_difference),
