@@ -58,6 +58,16 @@ int s3_ask_versioned(struct s3 *s, enum s3_knowledge *ret, struct error *err)
 	return 0;
 }
 
+#define LOCK_DAYS_MAX 36500 /* Amazon's own limit */
+
+/* A number of days or years in days; 0 where it says none that can be. */
+static int days_of(const char *text, int days_each)
+{
+	long n = text ? strtol(text, NULL, 10) : 0;
+
+	return n > 0 && n <= LOCK_DAYS_MAX / days_each ? (int)n * days_each : 0;
+}
+
 static int ask_lock(struct s3 *s, struct driver_state *ret, struct error *err)
 {
 	struct s3_call c = {.op = S3_OP_LOCK, .params = {{"object-lock", NULL}}};
@@ -85,7 +95,7 @@ static int ask_lock(struct s3 *s, struct driver_state *ret, struct error *err)
 	ret->lock_mode = s3_xml_text(rule, "Mode");
 	days = s3_xml_text(rule, "Days");
 	years = s3_xml_text(rule, "Years");
-	ret->lock_days = (days ? (int)strtol(days, NULL, 10) : 0) + (years ? 365 * (int)strtol(years, NULL, 10) : 0);
+	ret->lock_days = days_of(days, 1) + days_of(years, 365);
 	return 0;
 }
 

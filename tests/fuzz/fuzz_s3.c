@@ -122,7 +122,7 @@ static int try_remove(struct driver *d, struct error *err)
 
 static int try_describe(struct driver *d, struct error *err)
 {
-	struct driver_state state = {0};
+	struct driver_state state cleanup(driver_state_release) = {0};
 
 	return s3_describe(d, &state, err);
 }
