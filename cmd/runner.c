@@ -155,24 +155,39 @@ static json_t *json_of_run(const struct runner *r, const char *plan, const struc
 	return run;
 }
 
-/* What the last step that tells of it says is wrong though the run is done; NULL: nothing. */
-static const char *degradation_of(const struct run_result *result)
+/*
+ * What is wrong though the run is done; malloc'd, NULL: nothing.  Steps that tell what became of each repository tell all that the ones
+ * before them did: the last of them counts.  What others tell follows, unless it is the same.
+ */
+static char *degradation_of(const struct run_result *result)
 {
-	const char *step, *text = NULL;
+	const char *step, *told, *of_the_set = NULL;
 	json_t *outputs;
+	struct buf b = {0};
 
 	json_object_foreach(result->outputs, step, outputs)
 	{
-		const char *told = json_string_value(json_object_get(outputs, "degraded"));
-
-		text = told ? told : text;
+		told = json_string_value(json_object_get(outputs, "degraded"));
+		if (told && json_object_get(outputs, "repositories"))
+			of_the_set = told;
 	}
-	return text;
+	if (of_the_set)
+		buf_puts(&b, of_the_set);
+	json_object_foreach(result->outputs, step, outputs)
+	{
+		told = json_string_value(json_object_get(outputs, "degraded"));
+		if (told && !json_object_get(outputs, "repositories") && !strstr(buf_str(&b), told))
+			buf_printf(&b, "%s%s", b.len ? "; " : "", told);
+	}
+	if (b.len)
+		return buf_take(&b);
+	buf_release(&b);
+	return NULL;
 }
 
 int runner_finish(struct runner *r, const char *plan, struct run_result *result, struct error *err)
 {
-	const char *degraded = result->status == RUN_DONE ? degradation_of(result) : NULL;
+	char *degraded cleanup(mem_freep) = result->status == RUN_DONE ? degradation_of(result) : NULL;
 
 	json_object_set_new(r->app->result, "run", json_of_run(r, plan, result));
 	r->app->exit_status = exit_status_of_run(result);

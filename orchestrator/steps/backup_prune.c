@@ -5,6 +5,7 @@
 #include "orchestrator/steps/common.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/io.h"
 #include "base/json.h"
@@ -103,6 +104,15 @@ static int prune_one(
 	return rc;
 }
 
+/* Unless the message does it already. */
+static void name_repository(const char *name, struct error *failure)
+{
+	char *named cleanup(mem_freep) = mem_printf("repository \"%s\"", name);
+
+	if (!strstr(failure->message, named))
+		err_context(failure, "%s", named);
+}
+
 /* Every repository; -1 with the error of the one that failed, or a count of them. */
 static int prune_all(struct step_context *ctx, const struct prune_options *o, struct totals *t, struct error *err)
 {
@@ -118,7 +128,8 @@ static int prune_all(struct step_context *ctx, const struct prune_options *o, st
 			continue;
 		if (failure.class == ERR_CANCELLED || count == 1)
 			return err_move(err, &failure);
-		event_text(ctx->events, EVENT_WARNING, "repository \"%s\": %s", name, failure.message);
+		name_repository(name, &failure);
+		event_text(ctx->events, EVENT_WARNING, "%s", failure.message);
 		if (t->failed++ == 0 || (failure.class == ERR_RETRY && first.class != ERR_RETRY))
 			err_move(&first, &failure);
 	}
