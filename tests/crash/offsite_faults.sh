@@ -255,9 +255,65 @@ restores() {
 	t_is "$(cat "$T/bad")" '' "stack $stack: restores, $# kinds of faults at every ${step}. of $count requests"
 }
 
+# --- what no patience helps against ---------------------------------------------------------------------------------------------
+
+# refused STACK STATUS REGEX [NAME=VALUE…]: a backup ends with that status and one message
+refused() {
+	local stack=$1 want=$2 text=$3 lines
+	shift 3
+	t_exit "$want" env "$@" HOLDFAST_CONFIG="$T/through.yaml" "$HOLDFAST" --stack "$stack" -q backup
+	lines=$(grep -E '^(error: |warning: degraded)' <<<"$t_err")
+	t_match "$lines" "$text" "stack $stack: $text"
+	t_is "$(wc -l <<<"$lines")" 1 'in one line'
+}
+
+# Alone it fails, beside a local repository the run is degraded.
+refused_both() { # STATUS REGEX [NAME=VALUE…]
+	refused alone "$@"
+	refused both 8 "repository \"safe\": .*$2" "${@:3}"
+}
+
+sweep_denied() {
+	local user=weak$$ as
+	local rights=(s3:GetObject s3:AbortMultipartUpload s3:ListBucketMultipartUploads s3:ListMultipartUploadParts s3:GetBucketVersioning)
+	as=("S3_ACCESS_KEY=KEY$user" "S3_SECRET_KEY=secret/of+$user")
+	offsite_fresh
+	hf --stack alone -q backup && hf --stack both -q backup || exit 1
+	refused_both 1 'could not examine object "s3://.*": the server does not accept the signature' S3_SECRET_KEY=wrong
+	refused_both 1 'could not examine object "s3://.*": the server does not know the access key' S3_ACCESS_KEY=NOBODY
+	sed -i "s|s3://$S3_BUCKET|s3://$S3_BUCKET-not|" "$T/through.yaml"
+	refused_both 2 "bucket \"$S3_BUCKET-not\" does not exist"
+	configure
+	t_is "$(converges alone)$(converges both)" '' 'put right, the next runs converge'
+	if ! rgw_user "$user"; then
+		t_fail 'no user could be made'
+		return
+	fi
+	refused_both 1 'permission s3:GetObject is missing' "${as[@]}"
+	rgw_allow "$S3_BUCKET" "$user" "${rights[@]}" s3:ListBucket
+	refused_both 1 'could not write object "s3://.*/backup.tar.zst(.age)?": permission s3:PutObject is missing' "${as[@]}"
+	t_is "$(sets_of both | grep -c near)" 1 'the local repository is pruned all the same'
+	rgw_allow "$S3_BUCKET" "$user" "${rights[@]}" s3:PutObject
+	# an object that is not there is a 403, too, where it may not be listed
+	refused_both 1 'could not examine object "s3://.*/backup.tar.zst(.age)?": permission s3:GetObject is missing' "${as[@]}"
+	t_match "$(hint_of "${as[@]}")" 'Grant s3:GetObject and s3:ListBucket on bucket' 'and what to grant'
+	rgw_allow "$S3_BUCKET" "$user" "${rights[@]}" s3:PutObject s3:ListBucket
+	refused alone 8 'could not remove 1 of 1 backup sets of stack "alone" from repository "plain"' "${as[@]}"
+	refused both 8 'could not remove 1 of 1 backup sets of stack "both" from repository "safe"' "${as[@]}"
+	t_match "$(S3_ACCESS_KEY=KEY$user S3_SECRET_KEY=secret/of+$user hf --stack alone backup 2>&1)" \
+		'could not remove object "s3://.*/manifest.json": permission s3:DeleteObject is missing' 'and why'
+	rgw_allow "$S3_BUCKET" "$user"
+	rgw_admin user rm --uid="$user" >/dev/null 2>&1 # what it has written is its own, and stays
+}
+
+# The hint beside that message, where a bucket is alone.
+hint_of() { # [NAME=VALUE…]
+	env "$@" HOLDFAST_CONFIG="$T/through.yaml" "$HOLDFAST" --stack alone -q backup 2>&1 | grep '^hint'
+}
+
 # --- the whole ------------------------------------------------------------------------------------------------------------------
 
-is_wanted() { [[ " ${SWEEP:-small large random restore} " == *" $1 "* ]]; }
+is_wanted() { [[ " ${SWEEP:-small large random restore denied} " == *" $1 "* ]]; }
 
 sweep_small() {
 	next=$SEED
@@ -312,7 +368,7 @@ sweep_restore() {
 }
 
 offsite_begin
-for part in small large random restore; do
+for part in small large random restore denied; do
 	is_wanted "$part" || continue
 	t_begin "$part"
 	"sweep_$part"
