@@ -156,7 +156,7 @@ static void fill_outputs(struct step_context *ctx, const struct totals *t)
 
 static int run(struct step_context *ctx, struct error *err)
 {
-	cleanup(mem_freep) char *runs = io_path_dir(ctx->run_dir), *state_dir = io_path_dir(runs);
+	cleanup(mem_freep) char *runs = io_path_dir(ctx->run_dir), *state_dir = io_path_dir(runs), *text = NULL;
 	struct retention_policy policy;
 	struct prune_options o = {
 		.stack = step_str(ctx, "stack"),
@@ -179,7 +179,8 @@ static int run(struct step_context *ctx, struct error *err)
 	rc = prune_all(ctx, &o, &t, err);
 	fill_outputs(ctx, &t);
 	if (rc < 0 && err->class != ERR_CANCELLED && !step_bool(ctx, "must_succeed")) {
-		step_output_str(ctx, "degraded", err->message);
+		text = mem_printf("%s%s%s", err->message, err->detail ? ". " : "", err->detail ? err->detail : "");
+		step_output_str(ctx, "degraded", text);
 		err_clear(err);
 		rc = 0;
 	}
