@@ -155,34 +155,36 @@ static json_t *json_of_run(const struct runner *r, const char *plan, const struc
 	return run;
 }
 
+/* Unless it is told already. */
+static void add_reason(struct buf *b, const char *text)
+{
+	if (text && !strstr(buf_str(b), text))
+		buf_printf(b, "%s%s", b->len ? "; " : "", text);
+}
+
 /*
- * What is wrong though the run is done; malloc'd, NULL: nothing.  Steps that tell what became of each repository tell all that the ones
- * before them did: the last of them counts.  What others tell follows, unless it is the same.
+ * What is wrong though the run is done; malloc'd, NULL: nothing.  Of the steps that tell what became of each repository the last one
+ * counts; what others tell follows.
  */
 static char *degradation_of(const struct run_result *result)
 {
-	const char *step, *told, *of_the_set = NULL;
+	struct buf b cleanup(buf_release) = {0};
+	const char *step, *of_the_set = NULL;
 	json_t *outputs;
-	struct buf b = {0};
 
 	json_object_foreach(result->outputs, step, outputs)
 	{
-		told = json_string_value(json_object_get(outputs, "degraded"));
-		if (told && json_object_get(outputs, "repositories"))
-			of_the_set = told;
+		if (json_object_get(outputs, "repositories"))
+			of_the_set = json_string_value(json_object_get(outputs, "degraded"));
 	}
-	if (of_the_set)
-		buf_puts(&b, of_the_set);
+	add_reason(&b, of_the_set);
 	json_object_foreach(result->outputs, step, outputs)
 	{
-		told = json_string_value(json_object_get(outputs, "degraded"));
-		if (told && !json_object_get(outputs, "repositories") && !strstr(buf_str(&b), told))
-			buf_printf(&b, "%s%s", b.len ? "; " : "", told);
+		add_reason(&b, json_string_value(json_object_get(outputs, "not_caught_up")));
+		if (!json_object_get(outputs, "repositories"))
+			add_reason(&b, json_string_value(json_object_get(outputs, "degraded")));
 	}
-	if (b.len)
-		return buf_take(&b);
-	buf_release(&b);
-	return NULL;
+	return b.len ? buf_take(&b) : NULL;
 }
 
 int runner_finish(struct runner *r, const char *plan, struct run_result *result, struct error *err)

@@ -87,10 +87,12 @@ void set_place_release(struct set_place *p)
 	*p = (struct set_place){0};
 }
 
-/* The better of two places: an id that sorts later. */
-static void take_newer(struct set_place *best, struct set_place *found)
+/* The better of two places: an id that sorts later, or the same where it can be read. */
+static void take_better(struct set_place *best, struct set_place *found)
 {
-	if (best->id && strcmp(best->id, found->id) >= 0) {
+	int order = best->id ? strcmp(found->id, best->id) : 1;
+
+	if (order < 0 || (order == 0 && (best->is_readable || !found->is_readable))) {
 		set_place_release(found);
 		return;
 	}
@@ -104,6 +106,7 @@ static int locate_in(
 {
 	unsigned flags = t->repositories_count > 1 ? REPOSITORY_BRIEF : 0;
 	struct set_place p cleanup(set_place_release) = {0};
+	int is_readable;
 
 	if (target_open_repository(app, t->repositories[at], flags, &p.repository, err) < 0) {
 		if (t->repositories_count > 1 && err->class != ERR_CANCELLED)
@@ -112,7 +115,11 @@ static int locate_in(
 	}
 	if (set_find(p.repository, t->stack, which, &p.stack, &p.id, err) < 0)
 		return -1;
-	take_newer(ret, &p);
+	is_readable = repository_unlock(p.repository, err);
+	if (is_readable < 0)
+		return -1;
+	p.is_readable = is_readable;
+	take_better(ret, &p);
 	return 0;
 }
 
@@ -121,7 +128,7 @@ int set_locate(struct app *app, const struct target *t, const char *which, struc
 	struct error first cleanup(err_clear) = ERROR_INIT, failure cleanup(err_clear) = ERROR_INIT;
 	bool is_latest = strcmp(which, "latest") == 0;
 
-	for (size_t i = 0; i < t->repositories_count && (is_latest || !ret->id); i++) {
+	for (size_t i = 0; i < t->repositories_count && (is_latest || !ret->is_readable); i++) {
 		if (locate_in(app, t, i, which, ret, &failure) == 0)
 			continue;
 		if (failure.class == ERR_CANCELLED)

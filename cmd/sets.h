@@ -14,9 +14,10 @@ int set_find(struct repository *r, const char *stack, const char *which, char **
 struct set_place {
 	struct repository *repository;
 	char *stack, *id;
+	bool is_readable; /* in plain text, or with an identity */
 };
 void set_place_release(struct set_place *p);
-/* In the first of the target's repositories that answers and has it; "latest" is the newest of all that answer. */
+/* In the first of the target's repositories that answers, has it and can be read, else that has it; "latest" is the newest of all that answer. */
 struct target;
 int set_locate(struct app *app, const struct target *t, const char *which, struct set_place *ret, struct error *err) must_check;
 /* That, and its manifest. */

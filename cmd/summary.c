@@ -17,14 +17,22 @@ static const char *text_of(const json_t *parameters, const char *name)
 	return text ? text : "-";
 }
 
+/* As the last step that tells of them says. */
+static json_t *repositories_of(const json_t *all)
+{
+	json_t *caught_up = json_object_get(json_object_get(all, "catch_up"), "repositories");
+
+	return caught_up ? caught_up : json_object_get(json_object_get(all, "commit"), "repositories");
+}
+
 /* Where the set is, and where it is not. */
 static void print_repositories(const json_t *parameters, const struct run_result *result)
 {
-	json_t *states = json_object_get(json_object_get(result->outputs, "commit"), "repositories");
+	json_t *states = repositories_of(result->outputs);
 	const char *name, *label = "repository  ";
 	json_t *state;
 
-	if (json_object_size(states) < 2) {
+	if (!json_object_size(states)) {
 		printf("repository   %s\n", text_of(parameters, "repository"));
 		return;
 	}

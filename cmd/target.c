@@ -163,11 +163,15 @@ static int unknown_repository(const struct app *app, const char *name, struct er
 }
 
 /* Only the scheme is told: what stands behind it may hold credentials. */
-static int check_scheme(const char *name, const char *url, struct error *err)
+int target_check_url(const char *name, const char *url, struct error *err)
 {
-	static const char *const known[] = {"file://", "s3://"};
+	static const char *const known[] = {"file://"};
 	const char *end = strstr(url, "://");
+	char *bucket cleanup(mem_freep) = NULL, *prefix cleanup(mem_freep) = NULL;
 
+	/* Credentials do not belong into a url: it stands in the journal. */
+	if (end && strncmp(url, "s3://", strlen("s3://")) == 0)
+		return s3_url_parse(url, &bucket, &prefix, err);
 	for (size_t i = 0; end && i < array_len(known); i++)
 		if (strncmp(url, known[i], strlen(known[i])) == 0)
 			return 0;
@@ -192,7 +196,7 @@ static int add_repository(struct app *app, unsigned needs, struct target *t, con
 	if (!configured && !is_place(name))
 		return unknown_repository(app, name, err);
 	if (!configured) {
-		if (absolute_place(name, &url, err) < 0 || check_scheme(NULL, url, err) < 0)
+		if (absolute_place(name, &url, err) < 0 || target_check_url(NULL, url, err) < 0)
 			return -1;
 		target_add_repository(t, url);
 		return 0;
@@ -201,7 +205,7 @@ static int add_repository(struct app *app, unsigned needs, struct target *t, con
 	if (!(needs & NEED_REPOSITORY))
 		return 0;
 	/* Told now, not after the rows were copied. */
-	return config_repository_url(configured, &url, err) < 0 ? -1 : check_scheme(name, url, err);
+	return config_repository_url(configured, &url, err) < 0 ? -1 : target_check_url(name, url, err);
 }
 
 int target_set_repositories(struct app *app, struct target *t, const struct option_value *given, struct error *err)

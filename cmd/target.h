@@ -31,6 +31,8 @@ void target_release(struct target *t);
  * over it; malloc'd. */
 int target_conninfo(struct app *app, const char *text, char **ret, struct error *err) must_check;
 
+/* ERR_CONFIG for a url of a kind there is none of, or with credentials in it.  ${name}: for the message; may be NULL. */
+int target_check_url(const char *name, const char *url, struct error *err) must_check;
 void target_add_repository(struct target *t, const char *name_or_url);
 /* Those of an option, in the place of what was chosen before.  ERR_CONFIG: not configured, and no directory or URL. */
 struct option_value;

@@ -108,25 +108,6 @@ static int copy_plain(const struct copy_options *o, uint64_t *ret_bytes, struct 
 
 /* --- as it is stored ------------------------------------------------------------------------------------------------------- */
 
-static bool has_text(char *const *texts, const char *text)
-{
-	for (; texts && *texts; texts++)
-		if (strcmp(*texts, text) == 0)
-			return true;
-	return false;
-}
-
-static bool are_same(char *const *a, char *const *b)
-{
-	for (char *const *text = a; text && *text; text++)
-		if (!has_text(b, *text))
-			return false;
-	for (char *const *text = b; text && *text; text++)
-		if (!has_text(a, *text))
-			return false;
-	return a && b && *a && *b;
-}
-
 /* The body's checksum as the bytes pass by; what is before it is the header. */
 struct passing {
 	XXH3_state_t *digest;
@@ -219,7 +200,7 @@ static int copy_stored(const struct copy_options *o, uint64_t *ret_bytes, struct
 
 	if (found <= 0)
 		return found < 0 ? -1 : no_such_set(o, err);
-	if (!o->to->is_encrypted || !are_same(f.recipients, o->to->encrypt_to)) {
+	if (!o->to->is_encrypted || !set_facts_are_to(f.recipients, o->to->encrypt_to)) {
 		err_set(err, ERR_CONFIG,
 			"backup set \"%s\" of repository \"%s\" is encrypted, and no identity is given to read it with",
 			o->backup_id, o->from->name);
@@ -241,15 +222,6 @@ static int copy_stored(const struct copy_options *o, uint64_t *ret_bytes, struct
 
 /* --- both ------------------------------------------------------------------------------------------------------------------ */
 
-/* Credentials that may not delete can still write what is not there. */
-static int remove_if_there(struct driver *d, const char *key, struct error *err)
-{
-	struct driver_object o;
-	int found = d->ops->stat(d, key, &o, err);
-
-	return found <= 0 ? found : d->ops->remove(d, key, err);
-}
-
 /* 1 the target has the set, 0 not: what an earlier attempt left of it is removed; -1. */
 static int clear_target(const struct copy_options *o, struct error *err)
 {
@@ -268,7 +240,7 @@ static int clear_target(const struct copy_options *o, struct error *err)
 	if (d->ops->sweep(d, prefix, 0, &count, err) < 0 && err->class != ERR_DENIED)
 		return -1;
 	err_clear(err);
-	return remove_if_there(d, facts, err) < 0 || remove_if_there(d, archive, err) < 0 ? -1 : 0;
+	return object_remove(d, facts, err) < 0 || object_remove(d, archive, err) < 0 ? -1 : 0;
 }
 
 int set_copy(const struct copy_options *o, uint64_t *ret_bytes, struct error *err)

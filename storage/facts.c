@@ -25,6 +25,25 @@ void set_facts_release(struct set_facts *f)
 	*f = (struct set_facts){0};
 }
 
+static bool has_text(char *const *texts, const char *text)
+{
+	for (; texts && *texts; texts++)
+		if (strcmp(*texts, text) == 0)
+			return true;
+	return false;
+}
+
+bool set_facts_are_to(char *const *a, char *const *b)
+{
+	for (char *const *text = a; text && *text; text++)
+		if (!has_text(b, *text))
+			return false;
+	for (char *const *text = b; text && *text; text++)
+		if (!has_text(a, *text))
+			return false;
+	return a && b && *a && *b;
+}
+
 static char **copy_texts(char *const *texts)
 {
 	char **out;

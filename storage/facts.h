@@ -36,6 +36,8 @@ struct set_facts {
 };
 void set_facts_release(struct set_facts *f);
 
+/* Whether two lists of recipients (NULL-terminated) name the same ones, at least one. */
+bool set_facts_are_to(char *const *a, char *const *b);
 /* The facts of a set whose archive lies in ${r} as ${a} says. */
 void set_facts_of(const struct repository *r, const struct manifest *m, const struct stored_archive *a, struct set_facts *ret);
 /* Stores them, exclusively.  The same facts there already are success (a repeated step); others are ERR_CONFLICT. */

@@ -18,3 +18,11 @@ int object_read(struct driver *d, const char *key, struct buf *out, struct error
 	}
 	return rc;
 }
+
+int object_remove(struct driver *d, const char *key, struct error *err)
+{
+	struct driver_object o;
+	int found = d->ops->stat(d, key, &o, err);
+
+	return found <= 0 ? found : d->ops->remove(d, key, err);
+}

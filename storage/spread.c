@@ -10,8 +10,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "base/clock.h"
-
 struct spread_lane {
 	struct spread *spread;
 	struct spread_target *target;
@@ -20,7 +18,6 @@ struct spread_lane {
 	struct upload *spool; /* NULL: none, or given up */
 	struct age_encryptor *encryptor;
 	XXH3_state_t *digest;
-	int64_t waited_ms;
 	char *key;
 	pthread_mutex_t lock; /* over target->upload */
 	/* Ends the parts of this lane that are on their way, and no others: its place has it as its token meanwhile. */
@@ -63,6 +60,10 @@ void spread_target_release(struct spread_target *t)
 	buf_release(&t->header);
 	free(t->spool_key);
 	t->spool_key = NULL;
+	for (char **text = t->recipients; text && *text; text++)
+		free(*text);
+	free(t->recipients);
+	t->recipients = NULL;
 }
 
 static bool is_remote(const struct spread_target *t)
@@ -143,7 +144,8 @@ static void lane_lost(struct spread_lane *l, struct error *failure)
 		upload_abort(take_ptr(l->upload));
 		upload_abort(take_ptr(l->spool));
 	}
-	if (!is_cancelled)
+	/* The only one's failure is the caller's to tell. */
+	if (is_left || (!is_cancelled && l->spread->options.targets_count > 1))
 		event_text(l->spread->options.events, EVENT_WARNING, "%s; %s", t->failure.message,
 			is_left ? "the rest follows later" : "given up for this run");
 }
@@ -168,22 +170,11 @@ static void lane_spool_lost(struct spread_lane *l, struct error *failure)
 static void lane_store(struct spread_lane *l, const void *p, size_t n)
 {
 	struct error failure cleanup(err_clear) = ERROR_INIT;
-	int64_t began;
 
 	if (l->spool && upload_write(l->spool, p, n, &failure) < 0)
 		lane_spool_lost(l, &failure);
-	if (!l->upload)
-		return;
-	began = clock_mono_ms();
-	if (upload_write(l->upload, p, n, &failure) < 0) {
+	if (l->upload && upload_write(l->upload, p, n, &failure) < 0)
 		lane_lost(l, &failure);
-		return;
-	}
-	l->waited_ms += clock_mono_ms() - began;
-	if (l->waited_ms > SPREAD_PATIENCE_MS && is_backed(l->spread, l->target)) {
-		err_set(&failure, ERR_RETRY, "sending is slower than the dump");
-		lane_lost(l, &failure);
-	}
 }
 
 static int lane_store_body(void *ctx, const void *p, size_t n, struct error *err)
@@ -220,8 +211,8 @@ static int note_part(void *ctx, const struct driver_part *p, struct error *err)
 {
 	struct spread_lane *l = ctx;
 	struct upload_state *s = &l->target->upload;
+	const struct spread_options *o = &l->spread->options;
 
-	(void)err;
 	pthread_mutex_lock(&l->lock);
 	/* doubled whenever a power of two is full */
 	if ((s->parts_count & (s->parts_count - 1)) == 0)
@@ -229,7 +220,7 @@ static int note_part(void *ctx, const struct driver_part *p, struct error *err)
 	s->parts[s->parts_count++] = (struct driver_part){
 		.number = p->number, .bytes = p->bytes, .etag = p->etag ? mem_strdup(p->etag) : NULL};
 	pthread_mutex_unlock(&l->lock);
-	return 0;
+	return o->on_part ? o->on_part(o->ctx, l->target, err) : 0;
 }
 
 static int begin_spool(struct spread_lane *l, struct error *err)
@@ -267,6 +258,7 @@ static int begin_upload(struct spread_lane *l, struct error *err)
 		.target = {.key = l->key, .tag = so->tag, .is_exclusive = true},
 		.expected_bytes = so->expected_bytes,
 		.is_resumable = is_backed(l->spread, l->target),
+		.patience_ms = is_backed(l->spread, l->target) ? SPREAD_PATIENCE_MS : 0,
 		.on_begin = note_begin,
 		.on_part = note_part,
 		.ctx = l,

@@ -33,6 +33,7 @@ struct spread_target {
 	enum spread_state state;
 	struct error failure;          /* why it failed, or was left */
 	struct stored_archive archive; /* DONE, LEFT */
+	char **recipients;             /* texts, NULL-terminated, where another process began; else NULL: the repository's */
 	struct upload_state upload;    /* LEFT */
 	struct buf header;             /* of an encrypted archive, with the nonce; empty else */
 	struct age_key key;
@@ -54,6 +55,8 @@ struct spread_options {
 	struct event_sink *events;
 	/* An upload in parts begins: its id is in t->upload.  From any thread; its failure fails the target. */
 	int (*on_begin)(void *ctx, struct spread_target *t, struct error *err);
+	/* A part is there, and in t->upload.  From any thread; may be NULL. */
+	int (*on_part)(void *ctx, struct spread_target *t, struct error *err);
 	void *ctx;
 };
 

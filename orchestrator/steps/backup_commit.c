@@ -18,6 +18,24 @@ struct committing {
 	struct manifest m;
 };
 
+/* Whoever prunes may have taken what lay there without a manifest for longer than a day. */
+static int check_archive(struct committing *c, const struct spread_target *t, struct error *err)
+{
+	struct driver *d = t->repository->place;
+	cleanup(mem_freep) char *key = repository_stored_key(t->repository, c->m.stack, c->m.backup_id, SET_ARCHIVE);
+	struct driver_object o;
+	int found = d->ops->stat(d, key, &o, err);
+
+	if (found < 0)
+		return -1;
+	if (found == 0 || o.size_bytes != t->archive.header_bytes + t->archive.body_bytes) {
+		err_set(err, ERR_FAILED, "archive \"%s\" is %s", key,
+			found ? "not the one that was verified" : "not there any more");
+		return err_hint(err, "\"holdfast abandon %s\" ends this run; take a new backup.", c->ctx->run_id);
+	}
+	return 0;
+}
+
 /* What the set's facts say of the archive is what this run wrote: they hold its checksum.  So a manifest beside the same facts is
  * this run's, also where it cannot be read. */
 static int commit_one(struct committing *c, const struct spread_target *t, struct error *err)
@@ -29,7 +47,7 @@ static int commit_one(struct committing *c, const struct spread_target *t, struc
 	int found;
 
 	set_facts_of(r, &c->m, &t->archive, &facts);
-	if (set_facts_store(r, &facts, err) < 0)
+	if (check_archive(c, t, err) < 0 || set_facts_store(r, &facts, err) < 0)
 		return -1;
 	found = r->place->ops->stat(r->place, key, &o, err);
 	if (found != 0)
@@ -59,11 +77,10 @@ static int commit_all(struct committing *c, struct error *err)
 			return err_move(err, &failure);
 		target_failed(c->ctx, t, i, &failure);
 	}
-	if (targets_save(c->ctx, t, err) < 0)
-		return -1;
 	for (size_t i = 0; i < t->count; i++)
 		if (t->is_committed[i])
-			return 0;
+			return targets_save(c->ctx, t, err);
+	/* Nothing is saved: a resume tries all of them again. */
 	if (targets_want_one(t, err) < 0)
 		return -1;
 	err_set(err, ERR_CORRUPT, "run \"%s\" has no archive that was read back", c->ctx->run_id);
@@ -72,8 +89,7 @@ static int commit_all(struct committing *c, struct error *err)
 
 static int commit_run(struct committing *c, struct error *err)
 {
-	if (targets_want(c->ctx, &c->targets, err) < 0 || run_manifest_load(c->ctx, &c->text, &c->m, err) < 0 ||
-		commit_all(c, err) < 0)
+	if (targets_want(c->ctx, &c->targets, &c->text, &c->m, err) < 0 || commit_all(c, err) < 0)
 		return -1;
 	step_output_str(c->ctx, "backup_id", c->m.backup_id);
 	targets_output(c->ctx, &c->targets);

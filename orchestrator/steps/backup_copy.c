@@ -4,7 +4,7 @@
  * that this one has, it is not pinned elsewhere against the policy, and the policy would keep it: so what was pruned here is not
  * brought back from where it could not be.
  */
-#include "orchestrator/steps/common.h"
+#include "orchestrator/steps/targets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,8 @@
 static const struct param_spec copy_params[] = {
 	{"stack", PARAM_STRING, .is_required = true, .about = "name of the stack"},
 	{"backup", PARAM_STRING, .is_required = true, .about = "id of the backup set, the unique beginning of one, or latest"},
-	{"from", PARAM_LIST, .is_required = true, .about = "names or URLs of repositories; the first that has the set is read"},
+	{"from", PARAM_LIST, .is_required = true,
+		.about = "names or URLs of repositories; the first that has the set is read, for latest the newest of all"},
 	{"to", PARAM_STRING, .is_required = true,
 		.about = "name or URL of the repository that gets the set; made when it is missing"},
 	{0},
@@ -48,46 +49,77 @@ static int copy_set(struct step_context *ctx, struct repository *from, struct re
 	return set_copy(&o, ret_bytes, err);
 }
 
-/* From this repository, if it has the set. */
-static int copy_from(struct step_context *ctx, const char *name, bool is_alone, struct error *err)
-{
-	cleanup(repository_closep) struct repository *from = NULL, *to = NULL;
-	cleanup(mem_freep) char *id = NULL;
-	uint64_t bytes = 0;
-	int copied;
+/* The repository to read from, and the id. */
+struct source {
+	struct repository *repository; /* NULL: none yet */
+	const char *name;
+	char *id;
+};
 
-	if (step_open_named(ctx, name, is_alone ? 0 : REPOSITORY_BRIEF, &from, err) < 0 ||
-		backup_set_resolve(from, step_str(ctx, "stack"), step_str(ctx, "backup"), &id, err) < 0 ||
-		step_open_named(ctx, step_str(ctx, "to"), REPOSITORY_CREATE, &to, err) < 0)
+static void source_release(struct source *s)
+{
+	repository_close(s->repository);
+	free(s->id);
+	*s = (struct source){0};
+}
+
+/* Keeps this repository when it has the set, and a newer one than the one before. */
+static int try_source(struct step_context *ctx, const char *name, bool is_alone, struct source *best, struct error *err)
+{
+	struct source s cleanup(source_release) = {.name = name};
+
+	if (step_open_named(ctx, name, is_alone ? 0 : REPOSITORY_BRIEF, &s.repository, err) < 0 ||
+		backup_set_resolve(s.repository, step_str(ctx, "stack"), step_str(ctx, "backup"), &s.id, err) < 0)
 		return -1;
-	if (strcmp(from->id, to->id) == 0)
-		return err_set(err, ERR_CONFIG, "repositories \"%s\" and \"%s\" are the same", from->name, to->name);
-	copied = copy_set(ctx, from, to, id, &bytes, err);
-	if (copied < 0)
-		return -1;
-	step_output_str(ctx, "backup_id", id);
-	step_output_str(ctx, "from", name);
-	json_object_set_new(ctx->outputs, "copied", json_boolean(copied));
-	step_output_int(ctx, "bytes", (int64_t)bytes);
+	if (best->id && strcmp(best->id, s.id) >= 0)
+		return 0;
+	source_release(best);
+	*best = s;
+	s = (struct source){0};
 	return 0;
 }
 
-static int copy_run(struct step_context *ctx, struct error *err)
+/* The first that has it; of "latest" the newest of all that answer. */
+static int find_source(struct step_context *ctx, struct source *ret, struct error *err)
 {
 	const json_t *list = step_json(ctx, "from");
 	size_t count = json_array_size(list);
+	bool is_latest = strcmp(step_str(ctx, "backup"), "latest") == 0;
 	cleanup(err_clear) struct error first = ERROR_INIT, failure = ERROR_INIT;
 
-	atomic_store(&ctx->progress->phase, "copy");
-	for (size_t i = 0; i < count; i++) {
-		if (copy_from(ctx, json_string_value(json_array_get(list, i)), count == 1, &failure) == 0)
-			return 0;
+	for (size_t i = 0; i < count && (is_latest || !ret->id); i++) {
+		if (try_source(ctx, json_string_value(json_array_get(list, i)), count == 1, ret, &failure) == 0)
+			continue;
 		if (failure.class == ERR_CANCELLED)
 			return err_move(err, &failure);
 		if (first.class == ERR_NONE)
 			err_move(&first, &failure);
 	}
+	if (ret->id)
+		return 0;
 	return first.class != ERR_NONE ? err_move(err, &first) : err_set(err, ERR_CONFIG, "no repository is named");
+}
+
+static int copy_run(struct step_context *ctx, struct error *err)
+{
+	struct source from cleanup(source_release) = {0};
+	cleanup(repository_closep) struct repository *to = NULL;
+	uint64_t bytes = 0;
+	int copied;
+
+	atomic_store(&ctx->progress->phase, "copy");
+	if (find_source(ctx, &from, err) < 0 || step_open_named(ctx, step_str(ctx, "to"), REPOSITORY_CREATE, &to, err) < 0)
+		return -1;
+	if (strcmp(from.repository->id, to->id) == 0)
+		return err_set(err, ERR_CONFIG, "repositories \"%s\" and \"%s\" are the same", from.repository->name, to->name);
+	copied = copy_set(ctx, from.repository, to, from.id, &bytes, err);
+	if (copied < 0)
+		return -1;
+	step_output_str(ctx, "backup_id", from.id);
+	step_output_str(ctx, "from", from.name);
+	json_object_set_new(ctx->outputs, "copied", json_boolean(copied));
+	step_output_int(ctx, "bytes", (int64_t)bytes);
+	return 0;
 }
 
 const struct step_kind step_backup_copy = {
@@ -112,21 +144,28 @@ static const struct param_spec catch_up_params[] = {
 
 static const struct output_spec catch_up_outputs[] = {
 	{"copied", "a list of what was copied: repository, id"},
-	{"degraded", "what could not be copied, and why"},
+	{"not_caught_up", "what could not be copied, and why"},
+	{"repositories", "what became of each repository"},
+	{"degraded", "which repositories failed, and why"},
 	{0},
 };
 
 /* What one repository has. */
 struct holding {
+	const char *name; /* as the plan has it */
 	struct repository *repository;
 	struct backup_set_info *sets;
 	size_t count;
+	bool is_given_up; /* it does not take what is sent to it: left alone until the next run */
 };
 
 struct catching_up {
 	struct step_context *ctx;
 	struct holding *list;
 	size_t count;
+	struct backup_targets
+		targets;    /* of this run: what failed in it is not tried again, and what is brought is no failure any more */
+	const char *own_id; /* of the set of this run; NULL: none */
 	json_t *copied;
 	struct buf degraded;
 };
@@ -144,7 +183,16 @@ static void note_degraded(struct catching_up *c, const struct error *failure)
 	buf_printf(&c->degraded, "%s%s", c->degraded.len ? "; " : "", failure->message);
 }
 
-/* Repositories that cannot be opened have been told of by the steps before. */
+/* What failed for good within this run, by its name. */
+static const struct error *failure_of(const struct catching_up *c, const char *name)
+{
+	for (size_t i = 0; i < c->targets.count; i++)
+		if (c->targets.list[i].state == SPREAD_FAILED && strcmp(c->targets.names[i], name) == 0)
+			return &c->targets.list[i].failure;
+	return NULL;
+}
+
+/* Repositories that cannot be opened have been told of by the steps before, or are told of now. */
 static int open_holdings(struct catching_up *c, struct error *err)
 {
 	const json_t *names = step_json(c->ctx, "repository");
@@ -153,9 +201,13 @@ static int open_holdings(struct catching_up *c, struct error *err)
 	c->list = mem_zalloc((json_array_size(names) + 1) * sizeof(*c->list));
 	for (size_t i = 0; i < json_array_size(names); i++) {
 		struct holding *h = &c->list[c->count];
+		const struct error *before;
 
-		if (step_open_named(c->ctx, json_string_value(json_array_get(names, i)), REPOSITORY_BRIEF, &h->repository,
-			    &failure) == 0 &&
+		h->name = json_string_value(json_array_get(names, i));
+		before = failure_of(c, h->name);
+		if (before && before->class == ERR_RETRY)
+			continue;
+		if (step_open_named(c->ctx, h->name, REPOSITORY_BRIEF, &h->repository, &failure) == 0 &&
 			backup_set_list(h->repository, step_str(c->ctx, "stack"), &h->sets, &h->count, &failure) == 0) {
 			c->count++;
 			continue;
@@ -163,7 +215,8 @@ static int open_holdings(struct catching_up *c, struct error *err)
 		repository_closep(&h->repository);
 		if (failure.class == ERR_CANCELLED)
 			return err_move(err, &failure);
-		note_degraded(c, &failure);
+		if (!before)
+			note_degraded(c, &failure);
 		err_clear(&failure);
 	}
 	return 0;
@@ -176,6 +229,7 @@ static void close_holdings(struct catching_up *c)
 		repository_close(c->list[i].repository);
 	}
 	free(c->list);
+	targets_release(&c->targets);
 	buf_release(&c->degraded);
 }
 
@@ -208,17 +262,44 @@ static int judge(struct catching_up *c, const struct holding *h, bool *ret, stru
 	return 0;
 }
 
-static int bring(struct catching_up *c, const struct holding *from, const struct holding *to, const char *id, struct error *err)
+/* The set of this very run has come to a repository in which it had failed. */
+static void settle_target(struct catching_up *c, const char *name, const char *id)
+{
+	for (size_t i = 0; i < c->targets.count; i++) {
+		if (strcmp(c->targets.names[i], name) != 0 || c->targets.list[i].state != SPREAD_FAILED || !c->own_id ||
+			strcmp(c->own_id, id) != 0)
+			continue;
+		c->targets.list[i].state = SPREAD_DONE;
+		c->targets.is_committed[i] = true;
+	}
+}
+
+/* What cannot be copied as things are set up (no identity, no right to delete what is in the way) is told, and is no degradation:
+ * nothing that happened to this run or the next would mend it. */
+static int not_brought(struct catching_up *c, struct holding *to, const char *id, struct error *failure, struct error *err)
+{
+	if (failure->class == ERR_CANCELLED)
+		return err_move(err, failure);
+	if (failure->class == ERR_CONFIG || failure->class == ERR_DENIED || failure->class == ERR_REFUSED)
+		event_text(c->ctx->events, EVENT_INFO,
+			"backup set \"%s\", which repository \"%s\" has missed, cannot be copied: %s", id, to->repository->name,
+			failure->message);
+	else
+		note_degraded(c, failure);
+	to->is_given_up = failure->class == ERR_RETRY;
+	return 0;
+}
+
+static int bring(struct catching_up *c, const struct holding *from, struct holding *to, const char *id, struct error *err)
 {
 	struct error failure cleanup(err_clear) = ERROR_INIT;
 	uint64_t bytes = 0;
 	int copied = copy_set(c->ctx, from->repository, to->repository, id, &bytes, &failure);
 
-	if (copied < 0 && failure.class == ERR_CANCELLED)
-		return err_move(err, &failure);
 	if (copied < 0)
-		note_degraded(c, &failure);
-	if (copied <= 0)
+		return not_brought(c, to, id, &failure, err);
+	settle_target(c, to->name, id);
+	if (copied == 0)
 		return 0;
 	event_text(c->ctx->events, EVENT_INFO, "backup set \"%s\", which repository \"%s\" had missed, was copied from \"%s\"",
 		id, to->repository->name, from->repository->name);
@@ -227,7 +308,7 @@ static int bring(struct catching_up *c, const struct holding *from, const struct
 }
 
 /* Whatever ${from} has and ${to} has missed. */
-static int bring_missed(struct catching_up *c, const struct holding *from, const struct holding *to, struct error *err)
+static int bring_missed(struct catching_up *c, const struct holding *from, struct holding *to, struct error *err)
 {
 	bool *is_wanted cleanup(mem_freep) = mem_zalloc((from->count + 1) * sizeof(*is_wanted));
 
@@ -235,7 +316,7 @@ static int bring_missed(struct catching_up *c, const struct holding *from, const
 		return 0;
 	if (judge(c, from, is_wanted, err) < 0)
 		return -1;
-	for (size_t i = 0; i < from->count; i++) {
+	for (size_t i = 0; i < from->count && !to->is_given_up; i++) {
 		const char *id = from->sets[i].backup_id;
 
 		if (is_wanted[i] && strcmp(id, to->sets[0].backup_id) > 0 && !has_set(to, id) && bring(c, from, to, id, err) < 0)
@@ -253,19 +334,28 @@ static int catch_up(struct catching_up *c, struct error *err)
 			if (from != to && bring_missed(c, &c->list[from], &c->list[to], err) < 0)
 				return -1;
 	json_object_set(c->ctx->outputs, "copied", c->copied);
+	if (c->targets.count)
+		targets_output(c->ctx, &c->targets);
 	if (c->degraded.len)
-		step_output_str(c->ctx, "degraded", buf_str(&c->degraded));
-	return 0;
+		step_output_str(c->ctx, "not_caught_up", buf_str(&c->degraded));
+	return c->targets.count ? targets_save(c->ctx, &c->targets, err) : 0;
 }
 
 static int catch_up_run(struct step_context *ctx, struct error *err)
 {
 	struct catching_up c = {.ctx = ctx, .copied = json_array()};
+	cleanup(buf_release) struct buf text = {0};
+	cleanup(manifest_release) struct manifest m = {0};
 	int rc = 0;
 
 	atomic_store(&ctx->progress->phase, "copy");
-	if (json_array_size(step_json(ctx, "repository")) > 1)
-		rc = catch_up(&c, err);
+	if (json_array_size(step_json(ctx, "repository")) > 1) {
+		if (targets_read(ctx, &c.targets, err) < 0 || run_manifest_load(ctx, &text, &m, err) < 0)
+			rc = -1;
+		c.own_id = m.backup_id;
+		if (rc == 0)
+			rc = catch_up(&c, err);
+	}
 	close_holdings(&c);
 	json_decref(c.copied);
 	return rc;

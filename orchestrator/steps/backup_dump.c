@@ -19,6 +19,9 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/version.h"
+#include "storage/object.h"
+
+#define SAVE_EVERY_MS 1000
 
 static const struct param_spec params[] = {
 	SETS_PARAMS,
@@ -224,6 +227,8 @@ static void fill_outputs(struct step_context *ctx, const struct manifest *m)
 /* The id under which this run writes, and the uploads that it began: journaled before their first use. */
 struct claim {
 	struct step_context *ctx;
+	struct backup_targets *targets; /* once the archives are written: their state is kept as parts come in; else NULL */
+	int64_t saved_at_ms;
 	pthread_mutex_t mutex;
 	json_t *note; /* {"backup_id": …, "uploads": {repository: id}} */
 };
@@ -241,13 +246,16 @@ static const char *claim_id(const struct claim *c)
 
 static int claim_open(struct step_context *ctx, struct claim *ret, struct error *err)
 {
-	const char *noted = json_string_value(json_object_get(ctx->checkpoint, "backup_id"));
 	char id[BACKUP_ID_BYTES];
 
 	*ret = (struct claim){.ctx = ctx, .mutex = PTHREAD_MUTEX_INITIALIZER};
-	if (!noted && backup_id_make(clock_utc_ms(), id, err) < 0)
+	if (json_object_get(ctx->checkpoint, "backup_id")) {
+		ret->note = json_deep_copy(ctx->checkpoint);
+		return 0;
+	}
+	if (backup_id_make(clock_utc_ms(), id, err) < 0)
 		return -1;
-	ret->note = json_pack("{s:s, s:{}}", "backup_id", noted ? noted : id, "uploads");
+	ret->note = json_pack("{s:s, s:{}}", "backup_id", id, "uploads");
 	return step_checkpoint(ctx, ret->note, err);
 }
 
@@ -257,8 +265,27 @@ static int note_upload(void *ctx, struct spread_target *t, struct error *err)
 	int rc;
 
 	pthread_mutex_lock(&c->mutex);
+	if (!json_object_get(c->note, "uploads"))
+		json_object_set_new(c->note, "uploads", json_object());
 	json_object_set_new(json_object_get(c->note, "uploads"), t->repository->name, json_string(t->upload.id));
 	rc = step_checkpoint(c->ctx, c->note, err);
+	pthread_mutex_unlock(&c->mutex);
+	return rc;
+}
+
+/* What was sent since the last time would be sent again after a kill. */
+static int note_part(void *ctx, struct spread_target *t, struct error *err)
+{
+	struct claim *c = ctx;
+	int64_t now = clock_mono_ms();
+	int rc = 0;
+
+	(void)t;
+	pthread_mutex_lock(&c->mutex);
+	if (c->targets && now - c->saved_at_ms >= SAVE_EVERY_MS) {
+		c->saved_at_ms = now;
+		rc = targets_save(c->ctx, c->targets, err);
+	}
 	pthread_mutex_unlock(&c->mutex);
 	return rc;
 }
@@ -274,7 +301,12 @@ static int discard_upload(struct step_context *ctx, struct repository *r, const 
 	return state.id ? upload_discard(&o, &state, err) : 0;
 }
 
-static int remove_spool(const struct repository *r, const char *key, struct error *err)
+char *backup_spool_key(const char *stack, const char *id, const struct repository *r)
+{
+	return mem_printf("%s-%s-%s", stack, id, r->id);
+}
+
+static int sweep_spool(const struct repository *r, const char *key, struct error *err)
 {
 	struct driver *spool = NULL;
 	unsigned count;
@@ -285,11 +317,6 @@ static int remove_spool(const struct repository *r, const char *key, struct erro
 	rc = spool->ops->remove(spool, key, err) < 0 ? -1 : spool->ops->sweep(spool, key, 0, &count, err);
 	spool->ops->close(spool);
 	return rc;
-}
-
-char *backup_spool_key(const char *stack, const char *id, const struct repository *r)
-{
-	return mem_printf("%s-%s-%s", stack, id, r->id);
 }
 
 /* Removes an archive that has no manifest, and all that belongs to it; one that has is a backup set and never touched. */
@@ -305,13 +332,13 @@ static int remove_orphan(struct step_context *ctx, struct repository *r, const c
 
 	if (found != 0)
 		return found < 0 ? -1 : 0;
-	if (discard_upload(ctx, r, archive, err) < 0 || remove_spool(r, spool, err) < 0)
+	if (discard_upload(ctx, r, archive, err) < 0 || sweep_spool(r, spool, err) < 0)
 		return -1;
 	/* A place that does not let us list uploads is swept by prune. */
 	if (r->place->ops->sweep(r->place, prefix, 0, &count, err) < 0 && err->class != ERR_DENIED)
 		return -1;
 	err_clear(err);
-	return r->place->ops->remove(r->place, facts, err) < 0 || r->place->ops->remove(r->place, archive, err) < 0 ? -1 : 0;
+	return object_remove(r->place, facts, err) < 0 || object_remove(r->place, archive, err) < 0 ? -1 : 0;
 }
 
 static char *host_name(void)
@@ -422,8 +449,9 @@ static int open_spread(struct step_context *ctx, struct backup_targets *t, struc
 		.backup_id = m->backup_id,
 		.tag = ctx->run_id,
 		.expected_bytes = expected_bytes,
-		.events = t->count > 1 ? ctx->events : NULL,
+		.events = ctx->events,
 		.on_begin = note_upload,
+		.on_part = note_part,
 		.ctx = claim,
 	};
 
@@ -432,10 +460,15 @@ static int open_spread(struct step_context *ctx, struct backup_targets *t, struc
 }
 
 /* The database is done with; what is still on its way to remote places is waited for. */
-static int finish_uploads(struct step_context *ctx, struct backup_targets *t, struct spread *s, struct error *err)
+static int finish_uploads(
+	struct step_context *ctx, struct claim *claim, struct backup_targets *t, struct spread *s, struct error *err)
 {
 	atomic_store(&ctx->progress->phase, "upload");
+	pthread_mutex_lock(&claim->mutex);
+	claim->targets = t;
+	pthread_mutex_unlock(&claim->mutex);
 	spread_finish(s);
+	claim->targets = NULL; /* no thread is left */
 	return targets_save(ctx, t, err) < 0 ? -1 : cancel_check(ctx->cancel, err);
 }
 
@@ -465,7 +498,7 @@ static int write_targets(struct step_context *ctx, const struct dump_options *o,
 	if (rc == 0)
 		rc = targets_save(ctx, t, err) < 0 ? -1 : save_manifest(ctx, m, err);
 	if (rc == 0)
-		rc = finish_uploads(ctx, t, take_ptr(j.spread), err);
+		rc = finish_uploads(ctx, claim, t, take_ptr(j.spread), err);
 	spread_abort(j.spread);
 	if (rc == 0)
 		fill_outputs(ctx, m);
@@ -492,6 +525,26 @@ static int dump_into(
 	return write_targets(ctx, &o, &files, &d, t, claim, m, err);
 }
 
+/* The manifest first: one that is there belongs to the targets that are there. */
+static int remove_run_files(struct step_context *ctx, struct error *err)
+{
+	cleanup(mem_freep) char *path = io_path_join(ctx->run_dir, RUN_MANIFEST);
+
+	return io_remove_file(path, err) < 0 ? -1 : targets_remove(ctx, err);
+}
+
+/* Another step of this plan has written an archive, which this one would take the place of. */
+static int check_only_one(struct step_context *ctx, struct error *err)
+{
+	cleanup(targets_release) struct backup_targets t = {0};
+	int found = ctx->checkpoint ? 0 : targets_read(ctx, &t, err);
+
+	if (found <= 0)
+		return found;
+	err_set(err, ERR_CONFIG, "run \"%s\" has an archive already", ctx->run_id);
+	return err_hint(err, "A plan may have one backup.dump step.");
+}
+
 static int remove_orphans(
 	struct step_context *ctx, struct backup_targets *t, const char *stack, const char *id, struct error *err)
 {
@@ -506,7 +559,7 @@ static int remove_orphans(
 			return err_move(err, &failure);
 		target_failed(ctx, t, i, &failure);
 	}
-	return targets_remove(ctx, err);
+	return remove_run_files(ctx, err);
 }
 
 static char *names_of(const struct backup_targets *t)
@@ -524,7 +577,7 @@ static int dump_run(struct step_context *ctx, struct backup_targets *t, struct c
 	cleanup(mem_freep) char *names = NULL;
 	struct manifest m = {0};
 
-	if (targets_create(ctx, t, err) < 0 || claim_open(ctx, claim, err) < 0 ||
+	if (check_only_one(ctx, err) < 0 || targets_create(ctx, t, err) < 0 || claim_open(ctx, claim, err) < 0 ||
 		remove_orphans(ctx, t, stack, claim_id(claim), err) < 0)
 		return -1;
 	if (ctx->checkpoint)
@@ -588,15 +641,16 @@ static int probe(struct step_context *ctx, struct error *err)
 	return 1;
 }
 
+/* What we may not delete, or cannot find, is told: the next prune of somebody who may takes it. */
 static int undo_one(struct step_context *ctx, const char *name, const char *stack, const char *id, struct error *err)
 {
 	cleanup(repository_closep) struct repository *r = NULL;
 
-	if (step_open_named(ctx, name, 0, &r, err) == 0)
-		return remove_orphan(ctx, r, stack, id, err);
-	if (err->class != ERR_CONFIG)
+	if (step_open_named(ctx, name, REPOSITORY_BRIEF, &r, err) == 0 && remove_orphan(ctx, r, stack, id, err) == 0)
+		return 0;
+	if (err->class != ERR_CONFIG && err->class != ERR_DENIED && err->class != ERR_REFUSED)
 		return -1;
-	event_text(ctx->events, EVENT_WARNING, "nothing of backup set \"%s\" was removed: %s", id, err->message);
+	event_text(ctx->events, EVENT_WARNING, "what there is of backup set \"%s\" was not removed: %s", id, err->message);
 	err_clear(err);
 	return 0;
 }
@@ -605,12 +659,11 @@ static int undo(struct step_context *ctx, struct error *err)
 {
 	const char *id = json_string_value(json_object_get(ctx->checkpoint, "backup_id"));
 	const json_t *list = step_json(ctx, "repository");
-	cleanup(mem_freep) char *path = io_path_join(ctx->run_dir, RUN_MANIFEST);
 
 	for (size_t i = 0; id && i < json_array_size(list); i++)
 		if (undo_one(ctx, json_string_value(json_array_get(list, i)), step_str(ctx, "stack"), id, err) < 0)
 			return -1;
-	return targets_remove(ctx, err) < 0 || io_remove_file(path, err) < 0 ? -1 : 0;
+	return remove_run_files(ctx, err);
 }
 
 const struct step_kind step_backup_dump = {

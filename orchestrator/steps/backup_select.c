@@ -57,6 +57,7 @@ char *step_run_tag(const char *run_id)
 
 struct selection {
 	char *id;         /* NULL: none yet */
+	bool is_readable; /* in plain text, or with an identity */
 	const char *name; /* of the repository */
 	struct error first_failure;
 };
@@ -65,21 +66,27 @@ static int ask_repository(struct step_context *ctx, const char *name, bool is_al
 {
 	cleanup(repository_closep) struct repository *r = NULL;
 	cleanup(mem_freep) char *id = NULL;
+	int is_readable, order;
 
 	if (step_open_named(ctx, name, is_alone ? 0 : REPOSITORY_BRIEF, &r, err) < 0 ||
 		backup_set_resolve(r, step_str(ctx, "stack"), step_str(ctx, "backup"), &id, err) < 0)
 		return -1;
-	if (s->id && strcmp(s->id, id) >= 0)
+	is_readable = repository_unlock(r, err);
+	if (is_readable < 0)
+		return -1;
+	order = s->id ? strcmp(id, s->id) : 1;
+	if (order < 0 || (order == 0 && (s->is_readable || !is_readable)))
 		return 0;
 	free(s->id);
 	s->id = take_ptr(id);
 	s->name = name;
+	s->is_readable = is_readable;
 	return 0;
 }
 
 /*
- * The first repository that answers and has the set; for "latest" the newest set of all that answer, so that one that missed a night
- * does not hide it.  One that is out of reach is passed over with a warning.
+ * The first repository that answers, has the set, and can be read; for "latest" the newest set of all that answer, so that one that
+ * missed a night does not hide it.  One that is out of reach is passed over with a warning.
  */
 static int ask_repositories(struct step_context *ctx, struct selection *s, struct error *err)
 {
@@ -88,7 +95,7 @@ static int ask_repositories(struct step_context *ctx, struct selection *s, struc
 	bool is_latest = strcmp(step_str(ctx, "backup"), "latest") == 0;
 	cleanup(err_clear) struct error failure = ERROR_INIT;
 
-	for (size_t i = 0; i < count && (is_latest || !s->id); i++) {
+	for (size_t i = 0; i < count && (is_latest || !s->is_readable); i++) {
 		if (ask_repository(ctx, json_string_value(json_array_get(list, i)), count == 1, s, &failure) == 0)
 			continue;
 		if (failure.class == ERR_CANCELLED)

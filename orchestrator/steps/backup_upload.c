@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 
-#define SAVE_EVERY_MS 5000
+#define SAVE_EVERY_MS 1000
 #define STREAM_BYTES ((size_t)8 << 20)
 
 static const struct param_spec params[] = {SETS_PARAMS, {0}};
@@ -186,14 +186,20 @@ static void copy_state(const struct upload_state *from, struct upload_state *ret
 	ret->parts_count = from->parts_count;
 }
 
-/* 1 the object is there already, complete. */
+/* 1 the object is there already, complete: of the size, and made by the upload that was noted, or with the right checksum. */
 static int is_there(struct sending *s, struct error *err)
 {
-	struct driver *d = s->target->repository->place;
+	const struct spread_target *t = s->target;
+	struct set_facts facts cleanup(set_facts_release) = {0};
+	struct verify_report report = {0};
+	struct driver *d = t->repository->place;
 	struct driver_object o;
 	int found = d->ops->stat(d, s->key, &o, err);
 
-	return found <= 0 ? found : o.size_bytes == s->bytes;
+	if (found <= 0 || o.size_bytes != s->bytes || t->upload.id)
+		return found <= 0 ? found : o.size_bytes == s->bytes;
+	set_facts_of(t->repository, s->m, &t->archive, &facts);
+	return set_facts_verify(t->repository, &facts, VERIFY_CHECKSUMS, s->ctx->cancel, NULL, &report, err) < 0 ? -1 : 1;
 }
 
 static int send_missing(struct sending *s, uint64_t *ret_sent, struct error *err)
@@ -243,6 +249,12 @@ static int send_one(struct step_context *ctx, struct backup_targets *all, size_t
 	return rc;
 }
 
+/* What may work later is not given up while it is all that there is: the step fails, and a resume goes on with it. */
+static bool is_to_be_kept(const struct backup_targets *t, const struct error *failure)
+{
+	return failure->class == ERR_CANCELLED || (failure->class == ERR_RETRY && !targets_have(t, SPREAD_DONE));
+}
+
 static int send_left(
 	struct step_context *ctx, struct backup_targets *t, const struct manifest *m, uint64_t *ret_sent, struct error *err)
 {
@@ -254,15 +266,13 @@ static int send_left(
 		if (t->list[i].state != SPREAD_LEFT)
 			continue;
 		if (send_one(ctx, t, i, m, &sent, &failure) < 0) {
-			if (failure.class == ERR_CANCELLED)
+			if (is_to_be_kept(t, &failure))
 				return targets_save(ctx, t, err) < 0 ? -1 : err_move(err, &failure);
 			target_failed(ctx, t, i, &failure);
 		}
 		*ret_sent += sent;
-		if (targets_save(ctx, t, err) < 0)
-			return -1;
 	}
-	return 0;
+	return targets_want_one(t, err) < 0 ? -1 : targets_save(ctx, t, err);
 }
 
 /* The spools go only after the states that say that they are not needed were saved. */
@@ -273,7 +283,7 @@ static int remove_spools(struct step_context *ctx, struct backup_targets *t, str
 	for (size_t i = 0; i < t->count; i++) {
 		if (!t->list[i].spool_key || t->list[i].state == SPREAD_LEFT)
 			continue;
-		if (target_remove_spool(&t->list[i], err) < 0)
+		if (target_remove_spool(t, i, err) < 0)
 			return -1;
 		removed++;
 	}
@@ -283,28 +293,27 @@ static int remove_spools(struct step_context *ctx, struct backup_targets *t, str
 static int run(struct step_context *ctx, struct error *err)
 {
 	cleanup(targets_release) struct backup_targets t = {0};
-	cleanup(buf_release) struct buf text = {0};
 	cleanup(manifest_release) struct manifest m = {0};
 	uint64_t sent = 0;
 
-	if (targets_want(ctx, &t, err) < 0 || run_manifest_load(ctx, &text, &m, err) < 0)
+	if (targets_want(ctx, &t, NULL, &m, err) < 0)
 		return -1;
 	atomic_store(&ctx->progress->phase, "upload");
 	if (send_left(ctx, &t, &m, &sent, err) < 0 || remove_spools(ctx, &t, err) < 0)
 		return -1;
 	step_output_int(ctx, "sent_bytes", (int64_t)sent);
 	targets_output(ctx, &t);
-	return targets_want_one(&t, err);
+	return 0;
 }
 
 /* A spool is of no use without the run. */
 static int undo(struct step_context *ctx, struct error *err)
 {
 	cleanup(targets_release) struct backup_targets t = {0};
-	int found = targets_load(ctx, &t, err);
+	int found = targets_read(ctx, &t, err);
 
 	for (size_t i = 0; found > 0 && i < t.count; i++)
-		if (target_remove_spool(&t.list[i], err) < 0)
+		if (target_remove_spool(&t, i, err) < 0)
 			found = -1;
 	return found < 0 ? -1 : 0;
 }

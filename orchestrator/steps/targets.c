@@ -19,6 +19,8 @@ static void targets_alloc(struct backup_targets *t, size_t count)
 	t->count = count;
 	t->list = mem_zalloc((count + 1) * sizeof(*t->list));
 	t->names = mem_zalloc((count + 1) * sizeof(*t->names));
+	t->ids = mem_zalloc((count + 1) * sizeof(*t->ids));
+	t->spool_dirs = mem_zalloc((count + 1) * sizeof(*t->spool_dirs));
 	t->is_verified = mem_zalloc((count + 1) * sizeof(*t->is_verified));
 	t->is_committed = mem_zalloc((count + 1) * sizeof(*t->is_committed));
 }
@@ -29,20 +31,36 @@ void targets_release(struct backup_targets *t)
 		repository_close(t->list[i].repository);
 		spread_target_release(&t->list[i]);
 		free(t->names[i]);
+		free(t->ids[i]);
+		free(t->spool_dirs[i]);
 	}
 	free(t->list);
 	free(t->names);
+	free(t->ids);
+	free(t->spool_dirs);
 	free(t->is_verified);
 	free(t->is_committed);
 	*t = (struct backup_targets){0};
 }
 
+bool targets_have(const struct backup_targets *t, enum spread_state state)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->list[i].state == state)
+			return true;
+	return false;
+}
+
 void target_failed(struct step_context *ctx, struct backup_targets *t, size_t i, struct error *failure)
 {
+	bool has_others;
+
 	t->list[i].state = SPREAD_FAILED;
 	err_move(&t->list[i].failure, failure);
+	has_others = targets_have(t, SPREAD_DONE) || targets_have(t, SPREAD_LEFT) || targets_have(t, SPREAD_OPEN);
 	if (t->count > 1)
-		event_text(ctx->events, EVENT_WARNING, "%s; the other repositories go on", t->list[i].failure.message);
+		event_text(ctx->events, EVENT_WARNING, "%s%s", t->list[i].failure.message,
+			has_others ? "; the other repositories go on" : "");
 }
 
 int targets_want_one(const struct backup_targets *t, struct error *err)
@@ -60,10 +78,35 @@ int targets_want_one(const struct backup_targets *t, struct error *err)
 
 /* --- opening --------------------------------------------------------------------------------------------------------------- */
 
+/* Whether the place is still what the archive was written to. */
+static int check_same(const struct backup_targets *t, size_t i, struct error *err)
+{
+	const struct repository *r = t->list[i].repository;
+
+	if (t->ids[i] && strcmp(t->ids[i], r->id) != 0)
+		return err_set(err, ERR_CONFIG, "repository \"%s\" is another one than when the backup began", r->name);
+	if (!r->is_encrypted || set_facts_are_to(t->list[i].recipients, r->encrypt_to))
+		return 0;
+	err_set(err, ERR_CONFIG, "the recipients of repository \"%s\" are others than when the backup began", r->name);
+	return err_hint(
+		err, "The next backup will be encrypted to those of the configuration; \"holdfast abandon\" ends this one.");
+}
+
 /* A place that does not answer must not keep the others waiting. */
 static int open_one(struct step_context *ctx, struct backup_targets *t, size_t i, unsigned flags, struct error *err)
 {
-	return step_open_named(ctx, t->names[i], flags | (t->count > 1 ? REPOSITORY_BRIEF : 0), &t->list[i].repository, err);
+	struct spread_target *x = &t->list[i];
+
+	if (step_open_named(ctx, t->names[i], flags | (t->count > 1 ? REPOSITORY_BRIEF : 0), &x->repository, err) < 0)
+		return -1;
+	if (!t->ids[i]) {
+		t->ids[i] = mem_strdup(x->repository->id);
+		return 0;
+	}
+	if (check_same(t, i, err) == 0)
+		return 0;
+	repository_closep(&x->repository);
+	return -1;
 }
 
 static int open_all(struct step_context *ctx, struct backup_targets *t, unsigned flags, struct error *err)
@@ -88,6 +131,18 @@ static int open_all(struct step_context *ctx, struct backup_targets *t, unsigned
 	return 0;
 }
 
+/* Two names of one place would write over each other. */
+static int check_different(const struct backup_targets *t, struct error *err)
+{
+	for (size_t i = 0; i < t->count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (t->ids[i] && t->ids[k] && strcmp(t->ids[i], t->ids[k]) == 0) {
+				err_set(err, ERR_CONFIG, "repositories \"%s\" and \"%s\" are the same", t->names[k], t->names[i]);
+				return err_hint(err, "Name it once.");
+			}
+	return 0;
+}
+
 int targets_create(struct step_context *ctx, struct backup_targets *ret, struct error *err)
 {
 	const json_t *list = step_json(ctx, "repository");
@@ -97,24 +152,26 @@ int targets_create(struct step_context *ctx, struct backup_targets *ret, struct 
 		ret->names[i] = mem_strdup(json_string_value(json_array_get(list, i)));
 	if (ret->count == 0)
 		return err_set(err, ERR_CONFIG, "no repository is named");
-	return open_all(ctx, ret, REPOSITORY_CREATE, err);
+	return open_all(ctx, ret, REPOSITORY_CREATE, err) < 0 ? -1 : check_different(ret, err);
 }
 
-int target_remove_spool(struct spread_target *t, struct error *err)
+int target_remove_spool(struct backup_targets *t, size_t i, struct error *err)
 {
+	struct spread_target *x = &t->list[i];
+	const char *dir = t->spool_dirs[i] ? t->spool_dirs[i] : x->repository ? x->repository->spool_dir : NULL;
 	struct driver *spool = NULL;
 	int rc;
 
-	if (!t->spool_key || !t->repository)
+	if (!x->spool_key || !dir)
 		return 0;
-	if (driver_local_open(t->repository->spool_dir, true, &spool, err) < 0)
+	if (driver_local_open(dir, true, &spool, err) < 0)
 		return -1;
-	rc = spool->ops->remove(spool, t->spool_key, err);
+	rc = spool->ops->remove(spool, x->spool_key, err);
 	spool->ops->close(spool);
 	if (rc < 0)
 		return -1;
-	free(t->spool_key);
-	t->spool_key = NULL;
+	free(x->spool_key);
+	x->spool_key = NULL;
 	return 0;
 }
 
@@ -147,9 +204,19 @@ static void write_hex(struct json_writer *w, const char *key, const void *p, siz
 static void write_target(struct json_writer *w, const struct backup_targets *all, size_t i)
 {
 	struct spread_target *t = &all->list[i];
+	const char *spool_dir = all->spool_dirs[i] ? all->spool_dirs[i] : t->repository ? t->repository->spool_dir : NULL;
+	char *const *to = t->recipients ? t->recipients : t->repository ? t->repository->encrypt_to : NULL;
 
 	jw_object(w, NULL);
 	jw_str(w, "repository", all->names[i]);
+	if (all->ids[i])
+		jw_str(w, "id", all->ids[i]);
+	if (to) {
+		jw_array(w, "age_recipients");
+		for (; *to; to++)
+			jw_str(w, NULL, *to);
+		jw_end_array(w);
+	}
 	jw_str(w, "state", spread_state_name(t->state));
 	if (t->failure.class != ERR_NONE) {
 		jw_object(w, "error");
@@ -163,8 +230,10 @@ static void write_target(struct json_writer *w, const struct backup_targets *all
 	jw_u64(w, "header_bytes", t->archive.header_bytes);
 	jw_u64(w, "body_bytes", t->archive.body_bytes);
 	write_hex(w, "body_xxh3_128", t->archive.body_digest, BODY_DIGEST_BYTES);
-	if (t->spool_key)
+	if (t->spool_key && spool_dir) {
 		jw_str(w, "spool", t->spool_key);
+		jw_str(w, "spool_dir", spool_dir);
+	}
 	if (t->state == SPREAD_LEFT) {
 		spread_target_lock(t);
 		if (t->upload.id)
@@ -217,6 +286,20 @@ static char *text_of(const json_t *o, const char *key)
 	const char *text = json_string_value(json_object_get(o, key));
 
 	return text ? mem_strdup(text) : NULL;
+}
+
+static char **texts_of(const json_t *list)
+{
+	size_t count = json_array_size(list), read = 0;
+	char **out;
+
+	if (!list)
+		return NULL;
+	out = mem_zalloc((count + 1) * sizeof(*out));
+	for (size_t i = 0; i < count; i++)
+		if (json_is_string(json_array_get(list, i)))
+			out[read++] = mem_strdup(json_string_value(json_array_get(list, i)));
+	return out;
 }
 
 static void read_parts(const json_t *o, struct upload_state *ret)
@@ -278,6 +361,9 @@ static int read_target(const json_t *o, struct backup_targets *all, size_t i)
 	t->archive.header_bytes = number_of(o, "header_bytes");
 	t->archive.body_bytes = number_of(o, "body_bytes");
 	t->spool_key = text_of(o, "spool");
+	t->recipients = texts_of(json_object_get(o, "age_recipients"));
+	all->ids[i] = text_of(o, "id");
+	all->spool_dirs[i] = text_of(o, "spool_dir");
 	if (failure)
 		read_error(failure, &t->failure);
 	if (upload)
@@ -306,7 +392,7 @@ static int read_targets(const struct buf *text, const char *path, struct backup_
 	return 0;
 }
 
-int targets_load(struct step_context *ctx, struct backup_targets *ret, struct error *err)
+int targets_read(const struct step_context *ctx, struct backup_targets *ret, struct error *err)
 {
 	char *path cleanup(mem_freep) = file_of(ctx);
 	struct buf text cleanup(buf_release) = {0};
@@ -314,23 +400,51 @@ int targets_load(struct step_context *ctx, struct backup_targets *ret, struct er
 
 	if (found <= 0)
 		return found;
-	if (read_targets(&text, path, ret, err) < 0 || open_all(ctx, ret, 0, err) < 0)
+	if (read_targets(&text, path, ret, err) < 0)
 		found = -1;
 	explicit_bzero(text.data, text.len);
 	return found;
 }
 
-int targets_want(struct step_context *ctx, struct backup_targets *ret, struct error *err)
+int targets_load(struct step_context *ctx, struct backup_targets *ret, struct error *err)
 {
-	int found = targets_load(ctx, ret, err);
+	int found = targets_read(ctx, ret, err);
 
-	if (found < 0)
-		return -1;
-	if (found == 0) {
-		err_set(err, ERR_CORRUPT, "run \"%s\" has no archive", ctx->run_id);
-		return err_hint(err, "The plan needs a backup.dump step before this one.");
+	return found <= 0 ? found : open_all(ctx, ret, 0, err) < 0 ? -1 : 1;
+}
+
+/* What was written last under the run's name, and nothing else, may become a set. */
+static int check_manifest(struct step_context *ctx, const struct backup_targets *t, const struct manifest *m, struct error *err)
+{
+	if (strcmp(m->stack, step_str(ctx, "stack")) != 0)
+		return err_set(err, ERR_CONFIG, "the archive of run \"%s\" is of stack \"%s\", not of \"%s\"", ctx->run_id,
+			m->stack, step_str(ctx, "stack"));
+	for (size_t i = 0; i < t->count; i++) {
+		const struct stored_archive *a = &t->list[i].archive;
+		uint64_t body = a->header_bytes ? AGE_NONCE_BYTES + age_payload_bytes(m->archive_bytes) : m->archive_bytes;
+
+		if (t->list[i].state != SPREAD_FAILED && a->body_bytes != body)
+			return err_set(err, ERR_CORRUPT,
+				"repository \"%s\": the archive of run \"%s\" is not the one of its manifest", t->names[i],
+				ctx->run_id);
 	}
 	return 0;
+}
+
+int targets_want(
+	struct step_context *ctx, struct backup_targets *ret, struct buf *ret_text, struct manifest *ret_m, struct error *err)
+{
+	struct buf text cleanup(buf_release) = {0};
+	int found = targets_load(ctx, ret, err);
+
+	if (found > 0)
+		found = run_manifest_load(ctx, ret_text ? ret_text : &text, ret_m, err);
+	if (found < 0)
+		return -1;
+	if (found > 0)
+		return check_manifest(ctx, ret, ret_m, err);
+	err_set(err, ERR_FAILED, "run \"%s\" has no archive to go on with", ctx->run_id);
+	return err_hint(err, "\"holdfast abandon %s\" ends it. A plan needs a backup.dump step before this one.", ctx->run_id);
 }
 
 /* --- outputs --------------------------------------------------------------------------------------------------------------- */

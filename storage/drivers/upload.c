@@ -109,6 +109,7 @@ int upload_open(const struct upload_options *o, struct upload **ret, struct erro
 		parts_init(&u->sender,
 			&(struct parts_options){.driver = o->driver,
 				.parallel = upload_parallel(o),
+				.patience_ms = o->patience_ms,
 				.on_part = o->on_part,
 				.ctx = o->ctx,
 				.cancel = o->driver->cancel});

@@ -45,6 +45,7 @@ struct upload_options {
 	uint64_t part_bytes;
 	unsigned parallel;       /* parts on their way at once; 0: UPLOAD_PARALLEL; more than UPLOAD_PARALLEL_MAX is that */
 	uint64_t expected_bytes; /* a guess; 0: unknown */
+	int64_t patience_ms; /* how long upload_write() may wait for room, all in all, before it fails with ERR_RETRY; 0: for ever */
 	bool is_resumable; /* what on_begin() and on_part() told is noted: a commit that fails releases, it does not abort */
 	/* Called before the first part is sent, with the id that a resume needs; its failure fails the upload.  May be NULL. */
 	int (*on_begin)(void *ctx, const struct upload_state *s, struct error *err);

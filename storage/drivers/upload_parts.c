@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
 
 void parts_init(struct parts_sender *s, const struct parts_options *o)
 {
@@ -152,13 +155,29 @@ static struct part_slot *free_slot(struct parts_sender *s)
 	return NULL;
 }
 
+/* Waits for a free slot, or until the writer's patience is at its end: then the upload has failed. */
+static struct part_slot *wait_for_slot(struct parts_sender *s)
+{
+	int64_t began = clock_mono_ms(), until = began + s->o.patience_ms - s->waited_ms;
+	struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+	struct part_slot *slot;
+
+	while (!(slot = free_slot(s)) && s->failure.class == ERR_NONE) {
+		if (!s->o.patience_ms)
+			pthread_cond_wait(&s->room, &s->lock);
+		else if (pthread_cond_clockwait(&s->room, &s->lock, CLOCK_MONOTONIC, &at) == ETIMEDOUT)
+			err_set(&s->failure, ERR_RETRY, "sending is slower than what is to be sent");
+	}
+	s->waited_ms += clock_mono_ms() - began;
+	return slot;
+}
+
 struct part_slot *parts_take(struct parts_sender *s, size_t bytes, struct error *err)
 {
 	struct part_slot *slot;
 
 	pthread_mutex_lock(&s->lock);
-	while (!(slot = free_slot(s)) && s->failure.class == ERR_NONE)
-		pthread_cond_wait(&s->room, &s->lock);
+	slot = wait_for_slot(s);
 	if (s->failure.class != ERR_NONE) {
 		err_copy(err, &s->failure);
 		slot = NULL;

@@ -25,6 +25,7 @@ struct part_slot {
 struct parts_options {
 	struct driver *driver;
 	unsigned parallel;
+	int64_t patience_ms;                                                       /* the writer's, all in all; 0: for ever */
 	int (*on_part)(void *ctx, const struct driver_part *p, struct error *err); /* may be NULL */
 	void *ctx;
 	int (*read)(void *ctx, uint64_t offset, void *p, size_t n, struct error *err); /* for slots that are unread */
@@ -44,6 +45,7 @@ struct parts_sender {
 	pthread_t threads[UPLOAD_PARALLEL_MAX];
 	unsigned threads_count, idle;
 	bool is_ending;
+	int64_t waited_ms;         /* the writer, for room */
 	struct error failure;      /* the first */
 	struct driver_part *parts; /* by number; without an etag: not there */
 	size_t parts_count, parts_cap;

@@ -41,7 +41,7 @@ mkdir "$T_TMP/empty"
 echo x >"$T_TMP/empty/file"
 run=$(basename "$(dirname "$(grep -L '"type": *"run.finished"' "$T_TMP"/state/runs/*/journal)")")
 t_exit 0 hf abandon "$run"
-t_match "$t_err" 'nothing of backup set .* was removed: no repository at' 'it says that nothing was there'
+t_match "$t_err" 'what there is of backup set .* was not removed: no repository at' 'it says that nothing was there'
 rm "$T_TMP/empty/file"
 t_exit 0 hf backup -d app -r "$T_TMP/empty"
 t_nomatch "$t_err" 'earlier' 'the next backup minds it no more'

@@ -66,7 +66,7 @@ t_begin one_that_fails_does_not_stop_the_others
 mv "$T_TMP/safe" "$T_TMP/safe.away"
 printf 'in the way' >"$T_TMP/safe"
 t_exit 8 hf --quiet backup
-t_match "$t_err" "degraded: could not open repository \"safe\": \"$T_TMP/safe\" is not a directory" 'it is named, also with --quiet'
+t_match "$t_err" "degraded: could not open repository \"safe\"" 'it is named, also with --quiet'
 t_exit 8 hf backup --output json
 missed=$(jq -r .run.outputs.commit.backup_id <<<"$t_out")
 t_is "$(jq -r '.status + " " + .run.outputs.commit.repositories.near' <<<"$t_out")" 'degraded committed'
@@ -135,6 +135,73 @@ t_match "$t_out" 'its checksum differs'
 t_exit 3 hf verify latest --repository twin --identity "$T_TMP/key"
 truncate -s -1 "$archive"
 t_exit 3 hf verify latest --quick --repository twin
+
+t_begin one_place_under_two_names_is_refused
+t_exit 2 hf backup --repository near --repository "$T_TMP/near"
+t_match "$t_err" "repositories \"near\" and \"$T_TMP/near\" are the same"
+
+t_begin credentials_in_a_url_are_refused_before_anything_is_noted
+t_exit 2 hf backup --repository s3://AKIA:SeCrEt@bucket/prefix
+t_is "$(grep -rl SeCrEt "$HOLDFAST_STATE_DIR" | wc -l)" 0 'nothing is in the state directory'
+t_is "$(grep -c SeCrEt <<<"$t_err$t_out")" 0 'nor said'
+cp orchestrator/plans/backup.yaml "$T_TMP/mine.yaml"
+t_exit 2 hf run "$T_TMP/mine.yaml" -d dbname=app -p stack=app -p repository=s3://AKIA:SeCrEt@bucket/prefix
+t_is "$(grep -rl SeCrEt "$HOLDFAST_STATE_DIR" | wc -l)" 0 'of an own plan neither'
+
+t_begin what_can_be_read_is_read_first
+both() { hf --config "$T_TMP/order.yaml" "$@"; }
+sed "s/repositories: \[near, safe\]/repositories: [safe, near]/" "$HOLDFAST_CONFIG" >"$T_TMP/order.yaml"
+t_exit 0 both show latest
+t_exit 0 both restore latest --target-db from_plain
+t_exit 0 both verify latest
+t_match "$t_out" ' ok$' 'with its content'
+
+# killed_after STEP ARG…: a backup that is killed when that step is done; an undisturbed one tells where that is
+killed_after() {
+	local step=$1 record
+	shift
+	t_exit 0 hf -q backup "$@"
+	record=$(grep -n "\"step.done\".*\"step\": *\"$step\"" "$HOLDFAST_STATE_DIR/runs/$(newest_run)/journal" | head -n 1 | cut -d: -f1)
+	HOLDFAST_CRASH_AT=journal:$record t_exit 137 hf -q backup "$@"
+}
+newest_run() { hf runs --output json | jq -r '.runs[0].id'; }
+
+t_begin other_recipients_than_those_of_the_archive_make_no_set
+killed_after dump --repository safe
+cp "$HOLDFAST_CONFIG" "$T_TMP/before.yaml"
+sed -i "s/$public/$(age-keygen -y "$T_TMP/other")/" "$HOLDFAST_CONFIG"
+t_exit 1 hf resume "$(newest_run)"
+t_match "$t_err" 'the recipients of repository "safe" are others than when the backup began'
+t_exit 0 hf abandon "$(newest_run)"
+cp "$T_TMP/before.yaml" "$HOLDFAST_CONFIG"
+t_exit 0 hf verify all --repository safe --identity "$T_TMP/key"
+
+t_begin an_archive_that_went_away_makes_no_set
+killed_after verify --repository near
+archive=$(find "$T_TMP/near" -name backup.tar.zst -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
+sets=$(hf list --repository near --output json | jq '.sets | length')
+rm "$archive"
+t_exit 1 hf resume "$(newest_run)"
+t_match "$t_err" 'is not there any more'
+t_is "$(hf list --repository near --output json | jq '.sets | length')" "$sets" 'no set has come'
+t_exit 10 hf abandon "$(newest_run)"
+
+t_begin what_fails_everywhere_is_tried_again
+killed_after verify
+chmod 500 "$T_TMP"/near/app/backups/* "$T_TMP"/safe/app/backups/* 2>/dev/null
+mv "$T_TMP/near" "$T_TMP/near.away"
+mv "$T_TMP/safe" "$T_TMP/safe.away"
+t_exit 1 hf resume "$(newest_run)"
+mv "$T_TMP/near.away" "$T_TMP/near"
+mv "$T_TMP/safe.away" "$T_TMP/safe"
+chmod 700 "$T_TMP"/near/app/backups/* "$T_TMP"/safe/app/backups/*
+t_exit 0 hf resume "$(newest_run)"
+
+t_begin copy_takes_the_newest_of_all
+t_exit 0 hf backup --repository near
+id=$(hf list --repository near --output json | jq -r '.sets[-1].id')
+t_exit 0 hf copy latest --from safe --from near --to "$T_TMP/newest"
+t_match "$t_out" "$id"
 
 t_begin a_passphrase_seals_and_opens
 cat >"$T_TMP/phrase.yaml" <<-YAML
