@@ -114,6 +114,16 @@ static int open_frame(struct scan *s, struct error *err)
 	return ZSTD_isError(n) ? damaged(s, err, ZSTD_getErrorName(n)) : 0;
 }
 
+/* The member ends here. */
+static void add_member(struct scan *s, struct inv_member *m, const char *name)
+{
+	m->stored_bytes = s->offset - m->offset;
+	sha256_final(&s->sha, m->sha256);
+	m->name = arena_strdup(s->arena, name);
+	s->members = mem_grow(s->members, &s->cap, s->count + 1, sizeof(*s->members));
+	s->members[s->count++] = *m;
+}
+
 /* The member whose first frame is in the output, with all frames that belong to it. */
 static int take_member(struct scan *s, uint64_t begin, size_t n, struct error *err)
 {
@@ -133,11 +143,7 @@ static int take_member(struct scan *s, uint64_t begin, size_t n, struct error *e
 		if (read_frame(s, err) < 0)
 			return -1;
 	}
-	m.stored_bytes = s->offset - begin;
-	sha256_final(&s->sha, m.sha256);
-	m.name = arena_strdup(s->arena, name);
-	s->members = mem_grow(s->members, &s->cap, s->count + 1, sizeof(*s->members));
-	s->members[s->count++] = m;
+	add_member(s, &m, name);
 	return 0;
 }
 
@@ -222,11 +228,7 @@ static int take_tree(struct scan *s, size_t first, uint64_t begin, struct error 
 			return s->next == s->frames.count ? damaged(s, err, "a tree of files does not end") : -1;
 	if (at != m.content_bytes || at == 0)
 		return damaged(s, err, "a tree of files does not end with a frame");
-	m.stored_bytes = s->offset - begin;
-	sha256_final(&s->sha, m.sha256);
-	m.name = arena_strdup(s->arena, name);
-	s->members = mem_grow(s->members, &s->cap, s->count + 1, sizeof(*s->members));
-	s->members[s->count++] = m;
+	add_member(s, &m, name);
 	return 0;
 }
 

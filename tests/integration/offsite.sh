@@ -37,6 +37,21 @@ record_of() { # TYPE STEP
 	grep -n "\"type\": *\"$1\".*\"step\": *\"$2\"" "$HOLDFAST_STATE_DIR/runs/$(newest_run)/journal" | head -n 1 | cut -d: -f1
 }
 
+# A backup of stack alone, killed while its third part is under way.
+killed_while_sending() {
+	local pid
+	proxy_clear between
+	proxy_fault between 3- stall-request method=PUT path=partNumber=
+	"$HOLDFAST" --stack alone -q backup 2>/dev/null &
+	pid=$!
+	until [ "$(proxy_faults between)" -gt 0 ]; do
+		kill -0 $pid 2>/dev/null || break
+	done
+	kill -9 $pid
+	wait $pid 2>/dev/null
+	proxy_clear between
+}
+
 pg_start main || exit 1
 rgw_start || exit 1
 proxy_start between "${S3_ENDPOINT#http://}" || exit 1
@@ -146,16 +161,7 @@ t_is "$(find "$T_TMP/spool" -type f | wc -l)" 0 'nor is it left by a run that wa
 proxy_clear between
 
 t_begin without_either_it_begins_again_and_says_so
-proxy_clear between
-proxy_fault between 3- stall-request method=PUT path=partNumber=
-"$HOLDFAST" --stack alone -q backup 2>/dev/null &
-pid=$!
-until [ "$(proxy_faults between)" -gt 0 ]; do
-	kill -0 $pid 2>/dev/null || break
-done
-kill -9 $pid
-wait $pid 2>/dev/null
-proxy_clear between
+killed_while_sending
 t_is "$(uploads)" 1 'the killed run left an upload'
 t_exit 0 hf resume
 t_match "$t_err" 'begins again' 'it says so'
@@ -163,16 +169,7 @@ t_is "$(uploads)" 0 'which the resumed one removed'
 t_exit 0 hf --stack alone verify latest
 
 t_begin abandoning_leaves_nothing_in_the_bucket
-proxy_clear between
-proxy_fault between 3- stall-request method=PUT path=partNumber=
-"$HOLDFAST" --stack alone -q backup 2>/dev/null &
-pid=$!
-until [ "$(proxy_faults between)" -gt 0 ]; do
-	kill -0 $pid 2>/dev/null || break
-done
-kill -9 $pid
-wait $pid 2>/dev/null
-proxy_clear between
+killed_while_sending
 t_exit 0 hf abandon "$(newest_run)"
 t_is "$(uploads)" 0
 t_is "$(objects alone/alone | wc -l)" 3 'the earlier set is all there is'
