@@ -138,12 +138,14 @@ bool json_get_bool(const json_t *obj, const char *key, bool def)
 	return json_is_boolean(value) ? json_is_true(value) : def;
 }
 
-/* The length of the UTF-8 character at ${s}, or 0: none (overlong, a surrogate, past U+10FFFF, cut off). */
-static size_t utf8_length(const unsigned char *s)
+size_t utf8_length(const char *text, size_t max)
 {
+	const unsigned char *s = (const unsigned char *)text;
 	unsigned low = 0x80, high = 0xbf;
 	size_t n;
 
+	if (s[0] < 0x80)
+		return 1;
 	if (s[0] >= 0xc2 && s[0] <= 0xdf)
 		n = 2;
 	else if (s[0] >= 0xe0 && s[0] <= 0xef)
@@ -161,7 +163,7 @@ static size_t utf8_length(const unsigned char *s)
 		low = 0x90;
 	else if (s[0] == 0xf4)
 		high = 0x8f;
-	if (s[1] < low || s[1] > high)
+	if (n > max || s[1] < low || s[1] > high)
 		return 0;
 	for (size_t i = 2; i < n; i++) {
 		if (s[i] < 0x80 || s[i] > 0xbf)
@@ -191,8 +193,8 @@ static void put_text(struct buf *out, const char *text)
 
 		while (s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
 			n++;
-		if (!n)
-			n = utf8_length(s);
+		if (!n && *s >= 0x80)
+			n = utf8_length((const char *)s, 4); /* a NUL ends none */
 		if (n) {
 			buf_putn(out, (const char *)s, n);
 			s += n;

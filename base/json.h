@@ -27,7 +27,11 @@ const char *json_get_str(const json_t *obj, const char *key, const char *def);
 int64_t json_get_i64(const json_t *obj, const char *key, int64_t def);
 bool json_get_bool(const json_t *obj, const char *key, bool def);
 
-/* A string of , which jansson refuses where it is no UTF-8: such bytes become U+FFFD.  NULL is null. */
+/* The length of the UTF-8 character at ${text}, of which there are ${max} bytes (at least 1); 0: none (overlong, a surrogate, past U+10FFFF,
+ * cut off). */
+size_t utf8_length(const char *text, size_t max);
+
+/* A string of ${text}, which jansson refuses where it is no UTF-8: such bytes become U+FFFD.  NULL is null. */
 json_t *json_text_of(const char *text);
 
 /*

@@ -12,6 +12,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/json.h"
 
 #define YAML_MAX_BYTES ((size_t)4 << 20)
 #define YAML_MAX_DEPTH 32
@@ -242,6 +243,23 @@ static int check_tabs(const char *file, const char *text, size_t n, struct error
 	return 0;
 }
 
+/* YAML is Unicode; libfyaml takes other bytes in some places, and in a directive never comes to an end. */
+static int check_utf8(const char *file, const char *text, size_t n, struct error *err)
+{
+	int line = 1, column = 1;
+
+	for (size_t i = 0, length; i < n; i += length, column++) {
+		length = utf8_length(text + i, n - i);
+		if (!length)
+			return error_at(file, line, column, err, "the text is not UTF-8");
+		if (text[i] == '\n') {
+			line++;
+			column = 0;
+		}
+	}
+	return 0;
+}
+
 /* The one document of ${text} as a tree in rd->arena. */
 static struct yaml_node *read_document(struct reader *rd, struct fy_diag *diag, const char *text, size_t n, struct error *err)
 {
@@ -284,7 +302,7 @@ int yaml_parse(struct yaml_doc *doc, const char *name, const char *text, size_t 
 
 	if (memchr(text, '\0', n))
 		return err_set(err, ERR_CONFIG, "%s: has a NUL character in it", name);
-	if (check_tabs(name, text, n, err) < 0)
+	if (check_utf8(name, text, n, err) < 0 || check_tabs(name, text, n, err) < 0)
 		return -1;
 	diag = fy_diag_create(&quiet);
 	if (!diag)

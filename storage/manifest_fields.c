@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+
 #define OF(owner_, key_, kind, field) \
 	{ \
 		.key = key_, .type = kind, .at = offsetof(owner_, field) \
@@ -227,33 +229,10 @@ void manifest_release(struct manifest *m)
 	memset(m, 0, sizeof(*m));
 }
 
-/* Length of the UTF-8 character at ${p} (RFC 3629: shortest form, no surrogates, up to U+10FFFF); 0 where there is none. */
-static size_t utf8_char(const unsigned char *p, size_t n)
-{
-	uint32_t c;
-	size_t len = p[0] < 0x80              ? 1
-		: p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-		: (p[0] & 0xf0) == 0xe0       ? 3
-		: p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-					      : 0;
-
-	if (len == 0 || len > n)
-		return 0;
-	c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	if ((len == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000))) || (len == 4 && (c < 0x10000 || c > 0x10ffff)))
-		return 0;
-	return len;
-}
-
 bool text_is_utf8(const char *s, size_t n)
 {
 	for (size_t at = 0, len; at < n; at += len)
-		if (!(len = utf8_char((const unsigned char *)s + at, n - at)))
+		if (!(len = utf8_length(s + at, n - at)))
 			return false;
 	return true;
 }

@@ -105,6 +105,23 @@ static void nul_character_is_refused(void **state)
 	assert_error(&err, ERR_CONFIG, "f.yaml: text must not have a NUL character in it");
 }
 
+static void what_is_not_utf8_is_refused_at_its_place(void **state)
+{
+	struct yaml_doc doc = {0};
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	assert_int_equal(yaml_parse(&doc, "f.yaml", "a: \xc3\xa4\n", 6, &err), 0);
+	assert_string_equal(yaml_get(doc.root, "a")->text, "\xc3\xa4");
+	yaml_release(&doc);
+	assert_int_equal(yaml_parse(&doc, "f.yaml", "a: b\nc: \xc3\xa4 \xe4\n", 12, &err), -1);
+	assert_error(&err, ERR_CONFIG, "f.yaml:2:6: the text is not UTF-8");
+	assert_int_equal(yaml_parse(&doc, "f.yaml", "a: b\n%d:\xcc i\n", 12, &err), -1); /* libfyaml would not end */
+	assert_error(&err, ERR_CONFIG, "f.yaml:2:4: the text is not UTF-8");
+	assert_int_equal(yaml_parse(&doc, "f.yaml", "a: \xc3\xa4", 4, &err), -1); /* cut off */
+	assert_error(&err, ERR_CONFIG, "f.yaml:1:4: the text is not UTF-8");
+}
+
 static void unfolding_aliases_have_a_limit(void **state)
 {
 	struct buf text cleanup(buf_release) = {0};
@@ -289,6 +306,7 @@ int main(void)
 		cmocka_unit_test(damaged_text_is_refused_with_its_place),
 		cmocka_unit_test(duplicate_key_says_where_the_first_one_is),
 		cmocka_unit_test(nul_character_is_refused),
+		cmocka_unit_test(what_is_not_utf8_is_refused_at_its_place),
 		cmocka_unit_test(unfolding_aliases_have_a_limit),
 		cmocka_unit_test(alias_is_a_copy_of_what_its_anchor_names),
 		cmocka_unit_test(empty_file_is_null),
