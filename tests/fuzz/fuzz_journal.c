@@ -89,7 +89,7 @@ static void check_opened(const char *path, const struct buf *text, uint64_t reco
 	fuzz_expect(journal_open(&j, path, count, &again, &err) == 0, "a journal that is read and cannot be opened");
 	fuzz_expect(again == records && j.last_seq == records, "a journal opened with other records");
 	read_all(path, &now);
-	fuzz_expect(now.len == (size_t)j.size_bytes && now.len <= text->len && memcmp(now.data, text->data, now.len) == 0,
+	fuzz_expect(now.len == (size_t)j.size_bytes && now.len <= text->len && memcmp(buf_str(&now), buf_str(text), now.len) == 0,
 		"more was cut than the tail");
 	go_on(&j, path, records);
 }

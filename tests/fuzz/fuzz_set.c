@@ -15,7 +15,6 @@
 static int put(struct driver *d, const struct driver_target *t, const void *p, size_t n, struct error *err)
 {
 	struct fuzz_place *place = (struct fuzz_place *)d;
-	struct error failure cleanup(err_clear) = ERROR_INIT;
 
 	(void)err;
 	fuzz_expect(strcmp(t->key, DIR SET_FACTS) == 0 && t->is_exclusive, "facts that are stored elsewhere");

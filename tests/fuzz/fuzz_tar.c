@@ -20,8 +20,9 @@ static void read_table(const uint8_t *data, size_t size)
 		fuzz_expect(rc < 0 || seek_table_bytes(data + size - SEEK_FOOTER_BYTES) == size, "a table of another size");
 	if (rc < 0)
 		return;
-	fuzz_expect(seek_table_encode(&t, &out, &err) == 0 && out.len == size && memcmp(out.data, data, size) == 0,
-		"a table that is written in another way");
+	fuzz_expect(seek_table_encode(&t, &out, &err) == 0 && out.len == size, "a table of another length");
+	out.data[size - 5] |= (char)(data[size - 5] & 3); /* bits that a reader has to ignore */
+	fuzz_expect(memcmp(out.data, data, size) == 0, "a table that is written in another way");
 }
 
 static void read_header(const uint8_t *data, size_t size)

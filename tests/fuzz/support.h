@@ -12,7 +12,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Ends the process, with ${what} on stderr, where it is not so. */
-void fuzz_expect(bool is_so, const char *what);
+#define fuzz_expect(is_so, what) ((is_so) ? (void)0 : fuzz_fail(what))
+void fuzz_fail(const char *what) __attribute__((noreturn));
 /* A failure has a message and one of the classes ${classes} (bits: FUZZ_CLASS); success (${rc} >= 0) has filled nothing. */
 #define FUZZ_CLASS(class) (1u << (class))
 void fuzz_expect_error(int rc, const struct error *err, unsigned classes);
