@@ -10,6 +10,8 @@
 #include "base/io.h"
 #include "base/json.h"
 
+#define REASON "The first reason" /* how prune_repository(), too, begins the detail that tells it */
+
 static const struct param_spec params[] = {
 	{"stack", PARAM_STRING, .is_required = true, .about = "name of the stack"},
 	{"repositories", PARAM_LIST, .is_required = true, .about = "names or URLs of the repositories"},
@@ -141,7 +143,7 @@ static int prune_all(struct step_context *ctx, const struct prune_options *o, st
 	if (t->failed == 1)
 		return err_move(err, &first);
 	err_set(err, first.class, "%zu of %zu repositories of stack \"%s\" could not be pruned", t->failed, count, o->stack);
-	return err_detail(err, "The first reason: %s.", first.message);
+	return err_detail(err, REASON ": %s.", first.message);
 }
 
 static void fill_outputs(struct step_context *ctx, const struct totals *t)
@@ -168,6 +170,7 @@ static int run(struct step_context *ctx, struct error *err)
 	};
 	struct totals t = {0};
 	struct prune_use *in_use = NULL;
+	bool is_reason;
 	int rc;
 
 	if (retention_policy_of_json(step_json(ctx, "policy"), &policy, err) < 0 || retention_zone_check(o.time_zone, err) < 0 ||
@@ -179,7 +182,8 @@ static int run(struct step_context *ctx, struct error *err)
 	rc = prune_all(ctx, &o, &t, err);
 	fill_outputs(ctx, &t);
 	if (rc < 0 && err->class != ERR_CANCELLED && !step_bool(ctx, "must_succeed")) {
-		text = mem_printf("%s%s%s", err->message, err->detail ? ". " : "", err->detail ? err->detail : "");
+		is_reason = err->detail && strncmp(err->detail, REASON, strlen(REASON)) == 0;
+		text = mem_printf("%s%s%s", err->message, is_reason ? ". " : "", is_reason ? err->detail : "");
 		step_output_str(ctx, "degraded", text);
 		err_clear(err);
 		rc = 0;

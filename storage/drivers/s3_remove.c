@@ -130,6 +130,7 @@ static int list_versions(struct s3 *s, const char *key, struct versions *ret, st
 	return 0;
 }
 
+/* 1 removed, 0 it was gone, -1. */
 static int delete_one(struct s3 *s, const char *key, const char *version, struct error *err)
 {
 	struct s3_call c = {.op = version ? S3_OP_DELETE_VERSION : S3_OP_DELETE,
@@ -139,7 +140,9 @@ static int delete_one(struct s3 *s, const char *key, const char *version, struct
 
 	if (s3_ask(s, &c, &a, err) < 0)
 		return -1;
-	if (s3_is_ok(&a) || s3_is_missing(&a))
+	if (s3_is_ok(&a))
+		return 1;
+	if (s3_is_missing(&a))
 		return 0;
 	s3_fail(s, &c, &a, err);
 	return version && a.http.status == 403 ? explain_refusal(s, key, version, err) : -1;
@@ -173,5 +176,5 @@ int s3_remove(struct driver *d, const char *key, struct error *err)
 		return there;
 	if (http_header(&a.http, "x-amz-version-id") && versioned != S3_NO) /* it would not tell, but shows it */
 		return remove_versions(s, key, err);
-	return delete_one(s, key, NULL, err) < 0 ? -1 : 1;
+	return delete_one(s, key, NULL, err);
 }

@@ -100,6 +100,7 @@ leftovers() {
 	[ ! -d "$T/near" ] || find "$T/near" -name '*.tmp*' -printf 'near %P\n'
 	[ ! -d "$T/near" ] || find "$T/near" -path '*/.*' -type f -printf 'near %P\n'
 	grep -rl age_payload_key "$T/state" 2>/dev/null | sed "s|$T/|payload key in |"
+	straight --stack "$1" list --output json | jq -r '.sets[] | select(.problem) | "set " + .id + ": " + .problem'
 	straight runs --output json | jq -r '.runs[] | select(.state | IN("done", "abandoned", "refused") | not) | "run " + .id + " " + .state'
 }
 
