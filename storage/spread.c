@@ -392,6 +392,10 @@ static void commit_lane(struct spread_lane *l)
 			lane_spool_lost(l, &failure);
 		return;
 	}
+	if (!l->upload) { /* it was left, and what it was to be gone on with from has failed since */
+		t->state = SPREAD_FAILED;
+		return;
+	}
 	if (upload_commit(take_ptr(l->upload), &failure) < 0) {
 		lane_lost(l, &failure);
 		return;
