@@ -75,7 +75,7 @@ static int try_source(struct step_context *ctx, const char *name, bool is_alone,
 		return 0;
 	source_release(best);
 	*best = s;
-	s = (struct source){0};
+	memset(&s, 0, sizeof(s)); /* it is the caller's now */
 	return 0;
 }
 
