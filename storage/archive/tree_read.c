@@ -249,10 +249,13 @@ static int check_content(struct tree_stream *s, const struct tree_entry *e, stru
 	struct hashing h cleanup(hashing_release) = {.source = s->source};
 	la_int64_t size = archive_entry_size(e->entry);
 
+	/* Before a hole of any size is hashed. */
+	if (size < 0 || (uint64_t)size > s->source->tree->bytes)
+		return damaged(s, err, e->path, "is larger than all files of its label together");
 	sha256_init(&h.sha);
 	if (tree_stream_data(s, e, hash_block, &h, err) < 0)
 		return -1;
-	if (size < 0 || h.at > (uint64_t)size)
+	if (h.at > (uint64_t)size)
 		return damaged(s, err, e->path, "has another length than its header says");
 	hash_zeros(&h, (uint64_t)size - h.at);
 	if (s->source->cancel && cancel_check(s->source->cancel, err) < 0)
