@@ -149,24 +149,28 @@ done
 # from a to b, killed, then finished with the identity of a alone; then the way back
 old=a new=b
 configure "$new" "$directory"
-HOLDFAST_SHIM_LOG=$T_TMP/calls LD_PRELOAD=$shim hf rekey all -q -i "$T_TMP/$old.key"
-calls=$(wc -l <"$T_TMP/calls")
-t_match "$calls" '^[0-9]{2,}$' 'the shim sees what rekey does'
-points=0 wrong=''
-for ((point = 1; point <= calls; point++)); do
-	old=$new
-	[ "$new" = b ] && new=a || new=b
-	configure "$new" "$directory"
-	HOLDFAST_SHIM_KILL=$point:before LD_PRELOAD=$shim hf rekey all -q -i "$T_TMP/$old.key" >"$T_TMP/out" 2>&1
-	[ $? -eq 137 ] && points=$((points + 1))
-	opens "$old" || opens "$new" || wrong+=" $point:shut"
-	hf rekey all -q -i "$T_TMP/$old.key" >"$T_TMP/out" 2>&1 || wrong+=" $point:$(head -c 200 "$T_TMP/out")"
-	opens "$new" || wrong+=" $point:not-new"
-	shut "$old" || wrong+=" $point:still-old"
-	[ -z "$(find "$T_TMP/repository" -name 'hold-*' -o -name '.*.tmp')" ] || wrong+=" $point:left"
-done
-t_is "$wrong" '' "killed before each of $calls calls"
-t_ok test "$points" -ge $((calls * 9 / 10))
+if grep -q __asan_init "$HOLDFAST"; then
+	t_pass "left out: a preloaded library and the sanitizer's exclude each other"
+else
+	HOLDFAST_SHIM_LOG=$T_TMP/calls LD_PRELOAD=$shim hf rekey all -q -i "$T_TMP/$old.key"
+	calls=$(wc -l <"$T_TMP/calls")
+	t_match "$calls" '^[0-9]{2,}$' 'the shim sees what rekey does'
+	points=0 wrong=''
+	for ((point = 1; point <= calls; point++)); do
+		old=$new
+		[ "$new" = b ] && new=a || new=b
+		configure "$new" "$directory"
+		HOLDFAST_SHIM_KILL=$point:before LD_PRELOAD=$shim hf rekey all -q -i "$T_TMP/$old.key" >"$T_TMP/out" 2>&1
+		[ $? -eq 137 ] && points=$((points + 1))
+		opens "$old" || opens "$new" || wrong+=" $point:shut"
+		hf rekey all -q -i "$T_TMP/$old.key" >"$T_TMP/out" 2>&1 || wrong+=" $point:$(head -c 200 "$T_TMP/out")"
+		opens "$new" || wrong+=" $point:not-new"
+		shut "$old" || wrong+=" $point:still-old"
+		[ -z "$(find "$T_TMP/repository" -name 'hold-*' -o -name '.*.tmp')" ] || wrong+=" $point:left"
+	done
+	t_is "$wrong" '' "killed before each of $calls calls"
+	t_ok test "$points" -ge $((calls * 9 / 10))
+fi
 
 # --- a bucket ----------------------------------------------------------------------------------------------------------------
 
