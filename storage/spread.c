@@ -73,7 +73,7 @@ static bool is_remote(const struct spread_target *t)
 
 static bool is_plain_and_near(const struct spread_target *t)
 {
-	return !is_remote(t) && !t->repository->is_encrypted && t->state != SPREAD_FAILED;
+	return t->state != SPREAD_FAILED && !is_remote(t) && !t->repository->is_encrypted;
 }
 
 /* Whether the target's bytes will be found again: in its spool, or made again from a plain local archive. */

@@ -174,6 +174,16 @@ t_exit 0 hf abandon "$(newest_run)"
 t_is "$(uploads)" 0
 t_is "$(objects alone/alone | wc -l)" 3 'the earlier set is all there is'
 
+t_begin the_local_directory_cannot_be_opened
+mv "$T_TMP/near" "$T_TMP/near.away"
+printf 'in the way' >"$T_TMP/near"
+t_exit 8 hf --stack both backup
+t_match "$t_err" 'degraded: could not open repository "near"'
+t_exit 0 hf --stack both verify latest --repository safe
+t_exit 0 hf --stack both verify latest --repository plain
+rm "$T_TMP/near"
+mv "$T_TMP/near.away" "$T_TMP/near"
+
 t_begin the_repository_is_gone_for_the_whole_night
 proxy_stop between
 t_exit 8 hf --stack both backup

@@ -261,6 +261,21 @@ static void what_backed_it_fails_and_so_does_it(void **state)
 	spread_abort(s);
 }
 
+/* A place that could not be opened: there is no repository to look at. */
+static void one_that_was_never_opened_backs_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct spread *s = NULL;
+
+	f->targets[NEAR].repository = NULL;
+	f->targets[NEAR].state = SPREAD_FAILED;
+	assert_ok(write_all(f, NEAR, &s, &f->err), &f->err);
+	assert_ok(spread_commit(s, &f->err), &f->err);
+	assert_far(f);
+	spread_finish(s);
+	assert_int_equal(f->targets[NEAR].state, SPREAD_FAILED);
+}
+
 static void a_spool_holds_what_a_far_one_did_not_take(void **state)
 {
 	struct fixture *f = *state;
@@ -304,6 +319,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_far_one_that_cannot_be_begun_is_left_for_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_far_one_that_stands_still_is_let_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_backed_it_fails_and_so_does_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_that_was_never_opened_backs_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_spool_holds_what_a_far_one_did_not_take, setup, teardown),
 		cmocka_unit_test_setup_teardown(giving_up_leaves_nothing, setup, teardown),
 	};
