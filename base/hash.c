@@ -7,14 +7,16 @@
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 /*
- * OpenSSL's digest calls fail only where memory is refused or the library is damaged.  Neither leaves anything sensible to
+ * The digest calls of OpenSSL and xxHash fail only where memory is refused or the library is damaged.  Neither leaves anything sensible to
  * do, and a digest that is silently wrong is the one thing that must not be: the process ends, as in mem.h.
  */
 static void __attribute__((noreturn)) digest_failed(void)
 {
-	static const char text[] = "holdfast: SHA-256 is not available\n";
+	static const char text[] = "holdfast: SHA-256 or XXH3 is not available\n";
 	ssize_t ignored = write(STDERR_FILENO, text, sizeof(text) - 1);
 
 	(void)ignored; /* nothing is left to tell it to */
@@ -51,6 +53,34 @@ void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES])
 {
 	if (EVP_Digest(p, n, ret, NULL, EVP_sha256(), NULL) != 1)
 		digest_failed();
+}
+
+void xxh3_128_init(struct xxh3_128 *h)
+{
+	if (!h->state)
+		h->state = XXH3_createState();
+	if (!h->state || XXH3_128bits_reset(h->state) != XXH_OK)
+		digest_failed();
+}
+
+void xxh3_128_update(struct xxh3_128 *h, const void *p, size_t n)
+{
+	if (XXH3_128bits_update(h->state, p, n) != XXH_OK)
+		digest_failed();
+}
+
+void xxh3_128_final(const struct xxh3_128 *h, uint8_t ret[XXH3_128_BYTES])
+{
+	XXH128_canonical_t canonical;
+
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(h->state));
+	memcpy(ret, canonical.digest, XXH3_128_BYTES);
+}
+
+void xxh3_128_release(struct xxh3_128 *h)
+{
+	XXH3_freeState(h->state);
+	h->state = NULL;
 }
 
 /* Reflected polynomial of Castagnoli's CRC; one table, as the journal's records are short. */

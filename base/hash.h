@@ -1,5 +1,5 @@
 /*
- * Checksums: SHA-256 over OpenSSL, CRC-32C (Castagnoli) of the journal, hexadecimal text.
+ * Checksums: SHA-256 over OpenSSL, XXH3-128, CRC-32C (Castagnoli) of the journal, hexadecimal text.
  */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
@@ -18,6 +18,17 @@ void sha256_update(struct sha256 *h, const void *p, size_t n);
 void sha256_final(struct sha256 *h, uint8_t ret[SHA256_BYTES]);
 void sha256_release(struct sha256 *h);
 void sha256_of(const void *p, size_t n, uint8_t ret[SHA256_BYTES]);
+
+/* XXH3 with 128 bits, seed 0, in its canonical form (big endian): xxhash.com.  Against rot, not against forgery. */
+#define XXH3_128_BYTES 16
+
+struct xxh3_128 {
+	void *state; /* XXH3_state_t */
+};
+void xxh3_128_init(struct xxh3_128 *h); /* may be called again to start anew */
+void xxh3_128_update(struct xxh3_128 *h, const void *p, size_t n);
+void xxh3_128_final(const struct xxh3_128 *h, uint8_t ret[XXH3_128_BYTES]);
+void xxh3_128_release(struct xxh3_128 *h);
 
 uint32_t crc32c(const void *p, size_t n); /* RFC 3720, appendix B.4 */
 

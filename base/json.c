@@ -138,6 +138,27 @@ bool json_get_bool(const json_t *obj, const char *key, bool def)
 	return json_is_boolean(value) ? json_is_true(value) : def;
 }
 
+char **json_texts(const json_t *list)
+{
+	size_t count = json_array_size(list), read = 0;
+	char **out;
+
+	if (!list)
+		return NULL;
+	out = mem_zalloc((count + 1) * sizeof(*out));
+	for (size_t i = 0; i < count; i++)
+		if (json_is_string(json_array_get(list, i)))
+			out[read++] = mem_strdup(json_string_value(json_array_get(list, i)));
+	return out;
+}
+
+char *json_dup_str(const json_t *obj, const char *key)
+{
+	const char *text = json_string_value(json_object_get(obj, key));
+
+	return text ? mem_strdup(text) : NULL;
+}
+
 size_t utf8_length(const char *text, size_t max)
 {
 	const unsigned char *s = (const unsigned char *)text;

@@ -26,6 +26,9 @@ int json_want_object(const json_t *obj, const char *key, const char *what, json_
 const char *json_get_str(const json_t *obj, const char *key, const char *def);
 int64_t json_get_i64(const json_t *obj, const char *key, int64_t def);
 bool json_get_bool(const json_t *obj, const char *key, bool def);
+/* The strings of an array, malloc'd: texts_free(). What is none is passed over; NULL where ${list} is NULL. */
+char **json_texts(const json_t *list);
+char *json_dup_str(const json_t *obj, const char *key); /* malloc'd; NULL where there is none */
 
 /* The length of the UTF-8 character at ${text}, of which there are ${max} bytes (at least 1); 0: none (overlong, a surrogate, past U+10FFFF,
  * cut off). */

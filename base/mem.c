@@ -91,6 +91,26 @@ char *mem_printf(const char *fmt, ...)
 	return p;
 }
 
+char **texts_copy(const char *const *texts)
+{
+	char **out;
+	size_t count = 0;
+
+	while (texts && texts[count])
+		count++;
+	out = mem_zalloc((count + 1) * sizeof(*out));
+	for (size_t i = 0; i < count; i++)
+		out[i] = mem_strdup(texts[i]);
+	return out;
+}
+
+void texts_free(char **texts)
+{
+	for (char **text = texts; text && *text; text++)
+		free(*text);
+	free(texts);
+}
+
 void mem_freep(void *pp)
 {
 	void **p = pp;

@@ -26,6 +26,10 @@ char *mem_strndup(const char *s, size_t n) must_check;
 char *mem_printf(const char *fmt, ...) printf_like(1, 2) must_check;
 char *mem_vprintf(const char *fmt, va_list ap) must_check;
 
+/* Lists of texts, NULL-terminated and malloc'd with all that is in them.  A copy of NULL is an empty list; NULL may be freed. */
+char **texts_copy(const char *const *texts) must_check;
+void texts_free(char **texts);
+
 /* For cleanup(mem_freep): frees what the pointer variable holds. */
 void mem_freep(void *pp);
 

@@ -337,19 +337,14 @@ int target_open_repository(struct app *app, const char *name_or_url, unsigned fl
 	return 0;
 }
 
-int target_try_repositories(struct app *app, const struct target *t,
-	int (*use)(void *ctx, struct repository *r, struct error *err), void *ctx, struct error *err)
+int target_open_first(struct app *app, const struct target *t, struct repository **ret, struct error *err)
 {
 	struct error first cleanup(err_clear) = ERROR_INIT, failure cleanup(err_clear) = ERROR_INIT;
 	unsigned flags = t->repositories_count > 1 ? REPOSITORY_BRIEF : 0;
 
 	for (size_t i = 0; i < t->repositories_count; i++) {
-		struct repository *r cleanup(repository_closep) = NULL;
-
-		if (target_open_repository(app, t->repositories[i], flags, &r, &failure) == 0 && use(ctx, r, &failure) == 0) {
-			r = NULL; /* use() has it now */
+		if (target_open_repository(app, t->repositories[i], flags, ret, &failure) == 0)
 			return 0;
-		}
 		if (failure.class == ERR_CANCELLED)
 			return err_move(err, &failure);
 		if (i + 1 < t->repositories_count)

@@ -43,12 +43,9 @@ json_t *target_repository_parameter(const struct target *t);
 /* By configured name, directory or URL; ${flags}: enum repository_flag. */
 int target_open_repository(
 	struct app *app, const char *name_or_url, unsigned flags, struct repository **ret, struct error *err) must_check;
-/*
- * Calls use() with each of the target's repositories until one returns 0; what keeps one from being used is a warning as long as
- * there is another.  -1 with the first one's error when none would do.  use() keeps the repository when it returns 0.
- */
-int target_try_repositories(struct app *app, const struct target *t,
-	int (*use)(void *ctx, struct repository *r, struct error *err), void *ctx, struct error *err) must_check;
+/* The first of the target's repositories that can be opened; what keeps another from it is a warning.  -1 with the first one's error when
+ * none can. */
+int target_open_first(struct app *app, const struct target *t, struct repository **ret, struct error *err) must_check;
 
 /* A connection to a database that is not swapped: postgres, else template1. */
 int target_open_maintenance(struct app *app, const char *conninfo, struct pg *ret, struct error *err) must_check;

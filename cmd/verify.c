@@ -134,13 +134,6 @@ static int verify_all(struct verification *v, const char *stack, struct error *e
 	return rc;
 }
 
-static int keep(void *ctx, struct repository *r, struct error *err)
-{
-	(void)err;
-	*(struct repository **)ctx = r;
-	return 0;
-}
-
 static int verify_asked(struct verification *v, const struct target *t, const char *which, struct error *err)
 {
 	struct set_place place cleanup(set_place_release) = {0};
@@ -148,7 +141,7 @@ static int verify_asked(struct verification *v, const struct target *t, const ch
 
 	v->is_all = strcmp(which, "all") == 0;
 	if (v->is_all) {
-		if (target_try_repositories(v->app, t, keep, &v->repository, err) < 0)
+		if (target_open_first(v->app, t, &v->repository, err) < 0)
 			return -1;
 		rc = verify_all(v, t->stack, err);
 		repository_closep(&v->repository);

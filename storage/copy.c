@@ -3,9 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "base/hash.h"
 #include "storage/object.h"
 #include "storage/spread.h"
@@ -110,18 +107,18 @@ static int copy_plain(const struct copy_options *o, uint64_t *ret_bytes, struct 
 
 /* The body's checksum as the bytes pass by; what is before it is the header. */
 struct passing {
-	XXH3_state_t *digest;
+	struct xxh3_128 digest;
 	uint64_t header_bytes, at;
 };
 
-static int pass(struct passing *p, const char *block, size_t n)
+static void pass(struct passing *p, const char *block, size_t n)
 {
 	size_t skip = p->at < p->header_bytes ? (size_t)(p->header_bytes - p->at) : 0;
 
 	if (skip > n)
 		skip = n;
 	p->at += n;
-	return XXH3_128bits_update(p->digest, block + skip, n - skip) == XXH_OK ? 0 : -1;
+	xxh3_128_update(&p->digest, block + skip, n - skip);
 }
 
 static int send_stored(
@@ -138,8 +135,7 @@ static int send_stored(
 			err_set(err, ERR_CORRUPT, "archive \"%s\" is missing", key);
 		if (found <= 0)
 			return in_source(o, err);
-		if (pass(p, block, n) < 0)
-			return err_set(err, ERR_BUG, "checksum of archive \"%s\" could not be computed", key);
+		pass(p, block, n);
 		if (upload_write(u, block, n, err) < 0)
 			return -1;
 		done += n;
@@ -150,10 +146,10 @@ static int send_stored(
 
 static int check_body(const struct copy_options *o, const struct passing *p, const struct set_facts *f, struct error *err)
 {
-	XXH128_canonical_t got;
+	uint8_t got[BODY_DIGEST_BYTES];
 
-	XXH128_canonicalFromHash(&got, XXH3_128bits_digest(p->digest));
-	if (memcmp(got.digest, f->archive.body_digest, BODY_DIGEST_BYTES) == 0)
+	xxh3_128_final(&p->digest, got);
+	if (memcmp(got, f->archive.body_digest, BODY_DIGEST_BYTES) == 0)
 		return 0;
 	err_set(err, ERR_CORRUPT, "its archive is damaged: the checksum differs from that in \"%s\"", SET_FACTS);
 	return in_source(o, err);
@@ -164,18 +160,17 @@ static int copy_archive(const struct copy_options *o, const struct set_facts *f,
 	char *key cleanup(mem_freep) = repository_stored_key(o->from, o->stack, o->backup_id, SET_ARCHIVE);
 	const struct upload_options uo = {
 		.driver = o->to->place, .target = {.key = key, .tag = o->tag, .is_exclusive = true}, .expected_bytes = bytes};
-	struct passing p = {.digest = XXH3_createState(), .header_bytes = bytes - f->archive.body_bytes};
+	struct passing p = {.header_bytes = bytes - f->archive.body_bytes};
 	struct upload *u = NULL;
 	int rc = -1;
 
-	if (!p.digest || XXH3_128bits_reset(p.digest) != XXH_OK)
-		err_set(err, ERR_FULL, "no memory for a checksum");
-	else if (upload_open(&uo, &u, err) == 0)
+	xxh3_128_init(&p.digest);
+	if (upload_open(&uo, &u, err) == 0)
 		rc = send_stored(o, key, bytes, &p, u, err) < 0 || check_body(o, &p, f, err) < 0 ? -1 : 0;
 	if (rc == 0)
 		rc = upload_commit(take_ptr(u), err);
 	upload_abort(u);
-	XXH3_freeState(p.digest);
+	xxh3_128_release(&p.digest);
 	return rc;
 }
 
@@ -222,30 +217,10 @@ static int copy_stored(const struct copy_options *o, uint64_t *ret_bytes, struct
 
 /* --- both ------------------------------------------------------------------------------------------------------------------ */
 
-/* 1 the target has the set, 0 not: what an earlier attempt left of it is removed; -1. */
-static int clear_target(const struct copy_options *o, struct error *err)
-{
-	char *manifest cleanup(mem_freep) = repository_stored_key(o->to, o->stack, o->backup_id, SET_MANIFEST),
-		       *archive cleanup(mem_freep) = repository_stored_key(o->to, o->stack, o->backup_id, SET_ARCHIVE),
-		       *facts cleanup(mem_freep) = repository_stored_key(o->to, o->stack, o->backup_id, SET_FACTS),
-		       *prefix cleanup(mem_freep) = mem_printf("%s/backups/%s/", o->stack, o->backup_id);
-	struct driver *d = o->to->place;
-	struct driver_object there;
-	unsigned count;
-	int found = d->ops->stat(d, manifest, &there, err);
-
-	if (found != 0)
-		return found;
-	/* A place that does not let us list uploads is swept by prune. */
-	if (d->ops->sweep(d, prefix, 0, &count, err) < 0 && err->class != ERR_DENIED)
-		return -1;
-	err_clear(err);
-	return object_remove(d, facts, err) < 0 || object_remove(d, archive, err) < 0 ? -1 : 0;
-}
-
 int set_copy(const struct copy_options *o, uint64_t *ret_bytes, struct error *err)
 {
-	int found = repository_check_writable(o->to, err) < 0 ? -1 : clear_target(o, err), is_readable;
+	int found = repository_check_writable(o->to, err) < 0 ? -1 : backup_set_clear(o->to, o->stack, o->backup_id, err),
+	    is_readable;
 
 	if (found != 0)
 		return found < 0 ? -1 : 0;

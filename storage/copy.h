@@ -19,7 +19,6 @@ struct copy_options {
 	const char *tag; /* of the upload: a run id */
 	struct cancel *cancel;
 	struct progress *progress; /* may be NULL */
-	struct event_sink *events; /* may be NULL */
 };
 
 /* 1 copied, *ret_bytes of them stored; 0 it was there already; -1.  What a killed copy left under the set's prefix is removed first.

@@ -3,8 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -19,9 +17,7 @@ void set_facts_release(struct set_facts *f)
 	free(f->stack);
 	free(f->server_version);
 	free(f->database);
-	for (char **text = f->recipients; text && *text; text++)
-		free(*text);
-	free(f->recipients);
+	texts_free(f->recipients);
 	*f = (struct set_facts){0};
 }
 
@@ -42,19 +38,6 @@ bool set_facts_are_to(char *const *a, char *const *b)
 		if (!has_text(a, *text))
 			return false;
 	return a && b && *a && *b;
-}
-
-static char **copy_texts(char *const *texts)
-{
-	char **out;
-	size_t count = 0;
-
-	while (texts && texts[count])
-		count++;
-	out = mem_zalloc((count + 1) * sizeof(*out));
-	for (size_t i = 0; i < count; i++)
-		out[i] = mem_strdup(texts[i]);
-	return out;
 }
 
 void set_facts_of(const struct repository *r, const struct manifest *m, const struct stored_archive *a, struct set_facts *ret)
@@ -80,7 +63,7 @@ void set_facts_of(const struct repository *r, const struct manifest *m, const st
 		ret->files_bytes += inv->trees[i].bytes;
 	}
 	if (r->is_encrypted) {
-		ret->recipients = copy_texts(r->encrypt_to);
+		ret->recipients = texts_copy((const char *const *)r->encrypt_to);
 		return;
 	}
 	ret->server_version = inv->server_version_text ? mem_strdup(inv->server_version_text) : NULL;
@@ -137,13 +120,6 @@ static bool read_number(const json_t *top, const char *key, uint64_t *ret)
 	return true;
 }
 
-static char *optional_text(const json_t *top, const char *key)
-{
-	const char *text = json_string_value(json_object_get(top, key));
-
-	return text ? mem_strdup(text) : NULL;
-}
-
 static bool read_time(const json_t *top, const char *key, int64_t *ret)
 {
 	struct error ignored cleanup(err_clear) = ERROR_INIT; /* the caller says what is damaged */
@@ -151,31 +127,20 @@ static bool read_time(const json_t *top, const char *key, int64_t *ret)
 	return clock_parse(json_get_str(top, key, ""), ret, &ignored) == 0;
 }
 
-static char **read_texts(const json_t *list)
-{
-	size_t count = json_array_size(list), read = 0;
-	char **out = mem_zalloc((count + 1) * sizeof(*out));
-
-	for (size_t i = 0; i < count; i++)
-		if (json_is_string(json_array_get(list, i)))
-			out[read++] = mem_strdup(json_string_value(json_array_get(list, i)));
-	return out;
-}
-
 static bool read_members(const json_t *top, struct set_facts *f)
 {
 	const json_t *archive = json_object_get(top, "archive"), *encrypted = json_object_get(archive, "encrypted");
 
-	f->backup_id = optional_text(top, "id");
-	f->stack = optional_text(top, "stack");
-	f->database = optional_text(top, "database");
-	f->server_version = optional_text(top, "server_version");
+	f->backup_id = json_dup_str(top, "id");
+	f->stack = json_dup_str(top, "stack");
+	f->database = json_dup_str(top, "database");
+	f->server_version = json_dup_str(top, "server_version");
 	if (json_object_get(top, "files") &&
 		!(read_number(top, "files", &f->files) && read_number(top, "files_bytes", &f->files_bytes)))
 		return false;
 	f->is_encrypted = json_is_true(encrypted);
 	if (f->is_encrypted)
-		f->recipients = read_texts(json_object_get(top, "age_recipients"));
+		f->recipients = json_texts(json_object_get(top, "age_recipients"));
 	return f->backup_id && f->stack && json_is_boolean(encrypted) && read_time(top, "started_at", &f->started_at_ms) &&
 		read_time(top, "ended_at", &f->ended_at_ms) && read_number(top, "tables", &f->tables) &&
 		read_number(top, "rows", &f->rows) && read_number(top, "content_bytes", &f->content_bytes) &&
@@ -275,29 +240,24 @@ static int digest_body(struct driver *d, const char *key, uint64_t offset, const
 	struct cancel *cancel, struct progress *progress, struct error *err)
 {
 	char *block cleanup(mem_freep) = mem_alloc(READ_BYTES);
-	XXH3_state_t *state = XXH3_createState();
-	XXH128_canonical_t got;
-	int rc = state && XXH3_128bits_reset(state) == XXH_OK ? 0 : err_set(err, ERR_FULL, "no memory for a checksum");
+	struct xxh3_128 digest cleanup(xxh3_128_release) = {0};
+	uint8_t got[BODY_DIGEST_BYTES];
 
-	for (uint64_t done = 0; rc == 0 && done < want->body_bytes;) {
+	xxh3_128_init(&digest);
+	for (uint64_t done = 0; done < want->body_bytes;) {
 		size_t n = want->body_bytes - done < READ_BYTES ? (size_t)(want->body_bytes - done) : READ_BYTES;
 		int found = cancel_check(cancel, err) < 0 ? -1 : d->ops->read_range(d, key, offset + done, block, n, err);
 
 		if (found <= 0)
-			rc = found < 0 ? -1 : err_set(err, ERR_CORRUPT, "archive \"%s\" is missing", key);
-		else if (XXH3_128bits_update(state, block, n) != XXH_OK)
-			rc = err_set(err, ERR_BUG, "checksum of archive \"%s\" could not be computed", key);
+			return found < 0 ? -1 : err_set(err, ERR_CORRUPT, "archive \"%s\" is missing", key);
+		xxh3_128_update(&digest, block, n);
 		done += n;
 		progress_add(progress, n, 0);
 	}
-	if (rc == 0) {
-		XXH128_canonicalFromHash(&got, XXH3_128bits_digest(state));
-		if (memcmp(got.digest, want->body_digest, BODY_DIGEST_BYTES) != 0)
-			rc = err_set(err, ERR_CORRUPT, "archive \"%s\" is damaged: its checksum differs from that in \"%s\"", key,
-				SET_FACTS);
-	}
-	XXH3_freeState(state);
-	return rc;
+	xxh3_128_final(&digest, got);
+	if (memcmp(got, want->body_digest, BODY_DIGEST_BYTES) == 0)
+		return 0;
+	return err_set(err, ERR_CORRUPT, "archive \"%s\" is damaged: its checksum differs from that in \"%s\"", key, SET_FACTS);
 }
 
 int set_facts_verify(struct repository *r, const struct set_facts *f, enum verify_level level, struct cancel *cancel,

@@ -12,10 +12,11 @@
 #ifndef STORAGE_FACTS_H
 #define STORAGE_FACTS_H
 
+#include "base/hash.h"
 #include "storage/repository.h"
 
 #define FACTS_FORMAT "holdfast-set/1"
-#define BODY_DIGEST_BYTES 16
+#define BODY_DIGEST_BYTES XXH3_128_BYTES
 
 /* Of an archive as it is stored. */
 struct stored_archive {

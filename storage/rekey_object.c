@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define TAG "rekey"
 #define HEAD_READ_BYTES ((size_t)4096)
@@ -90,45 +88,40 @@ int rekey_object_unlock(struct rekey_object *o, const struct age_identities *ide
 
 /* The body begins with the nonce, which is the end of what is kept as header. */
 struct digest {
-	XXH3_state_t *state;
+	struct xxh3_128 sum;
 	const struct stored_archive *want; /* NULL: nothing is compared */
 	uint64_t bytes;
 };
 
 static void digest_release(struct digest *d)
 {
-	XXH3_freeState(d->state);
+	xxh3_128_release(&d->sum);
 }
 
-static int digest_add(struct digest *d, const void *p, size_t n, struct error *err)
+static void digest_add(struct digest *d, const void *p, size_t n)
 {
 	if (!d->want)
-		return 0;
+		return;
 	d->bytes += n;
-	if (XXH3_128bits_update(d->state, p, n) != XXH_OK)
-		return err_set(err, ERR_BUG, "a checksum could not be computed");
-	return 0;
+	xxh3_128_update(&d->sum, p, n);
 }
 
-static int digest_begin(struct digest *d, const struct stored_archive *want, const struct buf *header, struct error *err)
+static void digest_begin(struct digest *d, const struct stored_archive *want, const struct buf *header)
 {
 	*d = (struct digest){.want = want};
-	if (!want)
-		return 0;
-	d->state = XXH3_createState();
-	if (!d->state || XXH3_128bits_reset(d->state) != XXH_OK)
-		return err_set(err, ERR_FULL, "no memory for a checksum");
-	return digest_add(d, header->data + header->len - AGE_NONCE_BYTES, AGE_NONCE_BYTES, err);
+	if (want)
+		xxh3_128_init(&d->sum);
+	digest_add(d, header->data + header->len - AGE_NONCE_BYTES, AGE_NONCE_BYTES);
 }
 
 static int digest_check(const struct digest *d, const char *key, struct error *err)
 {
-	XXH128_canonical_t got;
+	uint8_t got[BODY_DIGEST_BYTES];
 
 	if (!d->want)
 		return 0;
-	XXH128_canonicalFromHash(&got, XXH3_128bits_digest(d->state));
-	if (d->bytes == d->want->body_bytes && memcmp(got.digest, d->want->body_digest, BODY_DIGEST_BYTES) == 0)
+	xxh3_128_final(&d->sum, got);
+	if (d->bytes == d->want->body_bytes && memcmp(got, d->want->body_digest, BODY_DIGEST_BYTES) == 0)
 		return 0;
 	err_set(err, ERR_CORRUPT, "archive \"%s\" is damaged: its checksum differs from that in \"%s\"", key, SET_FACTS);
 	return err_detail(err, "It was left as it is.");
@@ -176,10 +169,12 @@ static int put_small(const struct work *w, struct error *err)
 	struct buf all cleanup(buf_release) = {0};
 	size_t rest = (size_t)rest_bytes(w);
 
-	if (digest_begin(&d, w->body, &w->o->header, err) < 0 || buf_append(&all, w->header->data, w->header->len, err) < 0 ||
-		buf_reserve(&all, rest, err) < 0 ||
-		read_range(w->place, w->o->key, w->o->header.len, all.data + all.len, rest, err) < 0 ||
-		digest_add(&d, all.data + all.len, rest, err) < 0 || digest_check(&d, w->o->key, err) < 0)
+	digest_begin(&d, w->body, &w->o->header);
+	if (buf_append(&all, w->header->data, w->header->len, err) < 0 || buf_reserve(&all, rest, err) < 0 ||
+		read_range(w->place, w->o->key, w->o->header.len, all.data + all.len, rest, err) < 0)
+		return -1;
+	digest_add(&d, all.data + all.len, rest);
+	if (digest_check(&d, w->o->key, err) < 0)
 		return -1;
 	all.len += rest;
 	if (check_unchanged(w->place, w->o, err) < 0 || w->place->ops->put(w->place, &t, all.data, all.len, err) < 0)
@@ -194,14 +189,16 @@ static int stream_body(const struct work *w, struct driver_upload *u, struct err
 	struct digest d cleanup(digest_release) = {0};
 	char *block cleanup(mem_freep) = mem_alloc(BLOCK_BYTES);
 
-	if (digest_begin(&d, w->body, &w->o->header, err) < 0 ||
-		w->place->ops->upload_write(u, w->header->data, w->header->len, err) < 0)
+	digest_begin(&d, w->body, &w->o->header);
+	if (w->place->ops->upload_write(u, w->header->data, w->header->len, err) < 0)
 		return -1;
 	for (uint64_t at = w->o->header.len; at < w->o->size_bytes;) {
 		size_t n = w->o->size_bytes - at < BLOCK_BYTES ? (size_t)(w->o->size_bytes - at) : BLOCK_BYTES;
 
-		if (read_range(w->place, w->o->key, at, block, n, err) < 0 || digest_add(&d, block, n, err) < 0 ||
-			w->place->ops->upload_write(u, block, n, err) < 0)
+		if (read_range(w->place, w->o->key, at, block, n, err) < 0)
+			return -1;
+		digest_add(&d, block, n);
+		if (w->place->ops->upload_write(u, block, n, err) < 0)
 			return -1;
 		at += n;
 		w->report->sent_bytes += n;

@@ -10,7 +10,6 @@
 #include "storage/drivers/retry.h"
 #include "storage/place.h"
 
-#define REPOSITORY_KEY REPOSITORY_FILE
 #define REPOSITORY_FORMAT "holdfast-repository/1"
 #define REPOSITORY_FORMAT_NAME "holdfast-repository/"
 #define REPOSITORY_ID_BYTES 16
@@ -89,13 +88,13 @@ static int read_text(const json_t *top, struct repository *r, struct error *err)
 	const char *format = json_get_str(top, "format", ""), *id = json_get_str(top, "id", "");
 
 	if (strncmp(format, REPOSITORY_FORMAT_NAME, strlen(REPOSITORY_FORMAT_NAME)) != 0)
-		return err_set(err, ERR_CORRUPT, "file \"%s\" of repository \"%s\" is damaged", REPOSITORY_KEY, r->name);
+		return err_set(err, ERR_CORRUPT, "file \"%s\" of repository \"%s\" is damaged", REPOSITORY_FILE, r->name);
 	if (strcmp(format, REPOSITORY_FORMAT) != 0) {
 		err_set(err, ERR_CONFIG, "repository \"%s\" has format \"%s\", which is of a later version", r->name, format);
 		return err_hint(err, "Use a version of holdfast that knows it; this one reads \"%s\".", REPOSITORY_FORMAT);
 	}
 	if (!*id)
-		return err_set(err, ERR_CORRUPT, "file \"%s\" of repository \"%s\" is damaged", REPOSITORY_KEY, r->name);
+		return err_set(err, ERR_CORRUPT, "file \"%s\" of repository \"%s\" is damaged", REPOSITORY_FILE, r->name);
 	r->id = mem_strdup(id);
 	r->is_encrypted = json_array_size(json_object_get(top, "age_recipients")) > 0;
 	return 0;
@@ -108,8 +107,8 @@ static int load(struct repository *r, struct error *err)
 	struct buf b cleanup(buf_release) = {0};
 	json_t *top cleanup(json_decrefpp) = NULL;
 	struct driver_object o;
-	char *what cleanup(mem_freep) = mem_printf("file \"%s\" of repository \"%s\"", REPOSITORY_KEY, r->name);
-	int rc = ops->stat(r->place, REPOSITORY_KEY, &o, err);
+	char *what cleanup(mem_freep) = mem_printf("file \"%s\" of repository \"%s\"", REPOSITORY_FILE, r->name);
+	int rc = ops->stat(r->place, REPOSITORY_FILE, &o, err);
 
 	if (rc <= 0)
 		return rc;
@@ -117,7 +116,7 @@ static int load(struct repository *r, struct error *err)
 		return err_set(err, ERR_CORRUPT, "%s is damaged", what);
 	if (buf_reserve(&b, (size_t)o.size_bytes, err) < 0)
 		return -1;
-	rc = ops->read_range(r->place, REPOSITORY_KEY, 0, b.data, (size_t)o.size_bytes, err);
+	rc = ops->read_range(r->place, REPOSITORY_FILE, 0, b.data, (size_t)o.size_bytes, err);
 	if (rc <= 0)
 		return rc;
 	top = json_read(b.data, (size_t)o.size_bytes, what, err);
@@ -138,7 +137,7 @@ static int create(struct repository *r, struct error *err)
 	const struct driver_ops *ops = r->place->ops;
 	struct buf b cleanup(buf_release) = {0};
 	struct json_writer w = {.out = &b, .is_pretty = true};
-	const struct driver_target t = {.key = REPOSITORY_KEY, .tag = "create", .is_exclusive = true};
+	const struct driver_target t = {.key = REPOSITORY_FILE, .tag = "create", .is_exclusive = true};
 	uint8_t id[REPOSITORY_ID_BYTES];
 	char hex[2 * REPOSITORY_ID_BYTES + 1], at[CLOCK_TEXT_BYTES];
 
@@ -204,22 +203,15 @@ static int read_passphrase(struct repository *r, const char *passphrase, struct 
 
 static int read_recipients(struct repository *r, const struct repository_options *o, struct error *err)
 {
-	const char *const *encrypt_to = o->encrypt_to;
-	size_t count = 0;
-
 	if (o->passphrase)
 		return read_passphrase(r, o->passphrase, err);
-	if (!encrypt_to)
+	if (!o->encrypt_to)
 		return 0;
 	r->recipients = age_recipients_new();
-	while (encrypt_to[count])
-		count++;
-	r->encrypt_to = mem_zalloc((count + 1) * sizeof(*r->encrypt_to));
-	for (size_t i = 0; i < count; i++) {
-		r->encrypt_to[i] = mem_strdup(encrypt_to[i]);
-		if (age_recipients_add(r->recipients, encrypt_to[i], err) < 0)
+	r->encrypt_to = texts_copy(o->encrypt_to);
+	for (char **text = r->encrypt_to; *text; text++)
+		if (age_recipients_add(r->recipients, *text, err) < 0)
 			return err_context(err, "repository \"%s\"", r->name);
-	}
 	return 0;
 }
 
@@ -317,9 +309,7 @@ void repository_close(struct repository *r)
 		r->place->ops->close(r->place);
 	age_recipients_free(r->recipients);
 	age_identities_free(r->identities);
-	for (char **text = r->encrypt_to; text && *text; text++)
-		free(*text);
-	free(r->encrypt_to);
+	texts_free(r->encrypt_to);
 	free(r->spool_dir);
 	free(r->name);
 	free(r->url);

@@ -117,6 +117,11 @@ int manifest_parse(const char *text, size_t n, const char *what, struct manifest
 /* Commits: stores ${text} as the set's manifest, exclusively.  The same text there already is success (a repeated step). */
 int backup_set_commit(
 	struct repository *r, const char *stack, const char *backup_id, const char *text, size_t n, struct error *err) must_check;
+/*
+ * Removes what an unfinished backup or copy left under the set's prefix: uploads, set.json, the archive.  1 the set exists and nothing was
+ * touched, 0 nothing is there any more, -1.  A place that does not let us list uploads keeps those for prune.
+ */
+int backup_set_clear(struct repository *r, const char *stack, const char *backup_id, struct error *err) must_check;
 /* 1, 0 no such set, -1. */
 int backup_set_load(
 	struct repository *r, const char *stack, const char *backup_id, struct manifest *ret, struct error *err) must_check;

@@ -47,6 +47,25 @@ int backup_set_commit(
 	return err_context(err, "could not commit backup set \"%s\"", backup_id);
 }
 
+int backup_set_clear(struct repository *r, const char *stack, const char *backup_id, struct error *err)
+{
+	char *manifest cleanup(mem_freep) = repository_stored_key(r, stack, backup_id, SET_MANIFEST),
+		       *archive cleanup(mem_freep) = repository_stored_key(r, stack, backup_id, SET_ARCHIVE),
+		       *facts cleanup(mem_freep) = repository_stored_key(r, stack, backup_id, SET_FACTS),
+		       *prefix cleanup(mem_freep) = mem_printf("%s/backups/%s/", stack, backup_id);
+	struct driver *d = r->place;
+	struct driver_object o;
+	unsigned count;
+	int found = d->ops->stat(d, manifest, &o, err);
+
+	if (found != 0)
+		return found;
+	if (d->ops->sweep(d, prefix, 0, &count, err) < 0 && err->class != ERR_DENIED)
+		return -1;
+	err_clear(err);
+	return object_remove(d, facts, err) < 0 || object_remove(d, archive, err) < 0 ? -1 : 0;
+}
+
 int backup_set_load(struct repository *r, const char *stack, const char *backup_id, struct manifest *ret, struct error *err)
 {
 	char *key cleanup(mem_freep) = repository_manifest_key(stack, backup_id);

@@ -43,7 +43,6 @@ static int copy_set(struct step_context *ctx, struct repository *from, struct re
 		.tag = ctx->run_id,
 		.cancel = ctx->cancel,
 		.progress = ctx->progress,
-		.events = ctx->events,
 	};
 
 	return set_copy(&o, ret_bytes, err);

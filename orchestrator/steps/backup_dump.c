@@ -323,22 +323,12 @@ static int sweep_spool(const struct repository *r, const char *key, struct error
 static int remove_orphan(struct step_context *ctx, struct repository *r, const char *stack, const char *id, struct error *err)
 {
 	cleanup(mem_freep) char *archive = repository_stored_key(r, stack, id, SET_ARCHIVE),
-				*manifest = repository_stored_key(r, stack, id, SET_MANIFEST),
-				*facts = repository_stored_key(r, stack, id, SET_FACTS), *spool = backup_spool_key(stack, id, r),
-				*prefix = mem_printf("%s/backups/%s/", stack, id);
-	struct driver_object o;
-	unsigned count;
-	int found = r->place->ops->stat(r->place, manifest, &o, err);
+				*spool = backup_spool_key(stack, id, r);
+	int found = backup_set_clear(r, stack, id, err);
 
 	if (found != 0)
 		return found < 0 ? -1 : 0;
-	if (discard_upload(ctx, r, archive, err) < 0 || sweep_spool(r, spool, err) < 0)
-		return -1;
-	/* A place that does not let us list uploads is swept by prune. */
-	if (r->place->ops->sweep(r->place, prefix, 0, &count, err) < 0 && err->class != ERR_DENIED)
-		return -1;
-	err_clear(err);
-	return object_remove(r->place, facts, err) < 0 || object_remove(r->place, archive, err) < 0 ? -1 : 0;
+	return discard_upload(ctx, r, archive, err) < 0 ? -1 : sweep_spool(r, spool, err);
 }
 
 static char *host_name(void)

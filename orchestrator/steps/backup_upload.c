@@ -124,12 +124,9 @@ static int note_begin(void *ctx, const struct upload_state *state, struct error 
 static int note_part(void *ctx, const struct driver_part *p, struct error *err)
 {
 	struct sending *s = ctx;
-	struct upload_state *u = &s->target->upload;
 	int64_t now = clock_mono_ms();
 
-	u->parts = mem_realloc(u->parts, (u->parts_count + 1) * sizeof(*u->parts));
-	u->parts[u->parts_count++] = (struct driver_part){
-		.number = p->number, .bytes = p->bytes, .etag = p->etag ? mem_strdup(p->etag) : NULL};
+	upload_state_add(&s->target->upload, p);
 	if (now - s->saved_at_ms < SAVE_EVERY_MS)
 		return 0;
 	s->saved_at_ms = now;
@@ -175,17 +172,6 @@ static int send_all(struct sending *s, uint64_t *ret_sent, struct error *err)
 	return upload_commit(u, err);
 }
 
-static void copy_state(const struct upload_state *from, struct upload_state *ret)
-{
-	*ret = (struct upload_state){.id = mem_strdup(from->id), .part_bytes = from->part_bytes};
-	ret->parts = mem_zalloc((from->parts_count + 1) * sizeof(*ret->parts));
-	for (size_t i = 0; i < from->parts_count; i++) {
-		ret->parts[i] = from->parts[i];
-		ret->parts[i].etag = from->parts[i].etag ? mem_strdup(from->parts[i].etag) : NULL;
-	}
-	ret->parts_count = from->parts_count;
-}
-
 /* 1 the object is there already, complete: of the size, and made by the upload that was noted, or with the right checksum. */
 static int is_there(struct sending *s, struct error *err)
 {
@@ -213,7 +199,7 @@ static int send_missing(struct sending *s, uint64_t *ret_sent, struct error *err
 		return found < 0 ? -1 : 0;
 	if (!s->target->upload.id)
 		return send_all(s, ret_sent, err);
-	copy_state(&s->target->upload, &known); /* note_part() adds to the other */
+	upload_state_copy(&s->target->upload, &known); /* note_part() adds to the other */
 	if (upload_resume(&o, &known, s->bytes, read_stored, s, s->ctx->cancel, s->ctx->progress, ret_sent, &failure) == 0)
 		return 0;
 	if (failure.class != ERR_CONFLICT)

@@ -281,40 +281,20 @@ static uint64_t number_of(const json_t *o, const char *key)
 	return n > 0 ? (uint64_t)n : 0;
 }
 
-static char *text_of(const json_t *o, const char *key)
-{
-	const char *text = json_string_value(json_object_get(o, key));
-
-	return text ? mem_strdup(text) : NULL;
-}
-
-static char **texts_of(const json_t *list)
-{
-	size_t count = json_array_size(list), read = 0;
-	char **out;
-
-	if (!list)
-		return NULL;
-	out = mem_zalloc((count + 1) * sizeof(*out));
-	for (size_t i = 0; i < count; i++)
-		if (json_is_string(json_array_get(list, i)))
-			out[read++] = mem_strdup(json_string_value(json_array_get(list, i)));
-	return out;
-}
-
 static void read_parts(const json_t *o, struct upload_state *ret)
 {
 	const json_t *parts = json_object_get(o, "parts");
 	size_t count = json_array_size(parts);
 
-	ret->id = text_of(o, "id");
+	ret->id = json_dup_str(o, "id");
 	ret->part_bytes = number_of(o, "part_bytes");
-	ret->parts = mem_zalloc((count + 1) * sizeof(*ret->parts));
 	for (size_t i = 0; i < count; i++) {
 		const json_t *p = json_array_get(parts, i);
+		struct driver_part part = {.number = (unsigned)number_of(p, "number"), .bytes = number_of(p, "bytes")};
+		char *etag cleanup(mem_freep) = json_dup_str(p, "etag");
 
-		ret->parts[ret->parts_count++] = (struct driver_part){
-			.number = (unsigned)number_of(p, "number"), .bytes = number_of(p, "bytes"), .etag = text_of(p, "etag")};
+		part.etag = etag;
+		upload_state_add(ret, &part);
 	}
 }
 
@@ -355,15 +335,15 @@ static int read_target(const json_t *o, struct backup_targets *all, size_t i)
 	struct spread_target *t = &all->list[i];
 	const json_t *failure = json_object_get(o, "error"), *upload = json_object_get(o, "upload");
 
-	all->names[i] = text_of(o, "repository");
+	all->names[i] = json_dup_str(o, "repository");
 	all->is_verified[i] = json_is_true(json_object_get(o, "verified"));
 	all->is_committed[i] = json_is_true(json_object_get(o, "committed"));
 	t->archive.header_bytes = number_of(o, "header_bytes");
 	t->archive.body_bytes = number_of(o, "body_bytes");
-	t->spool_key = text_of(o, "spool");
-	t->recipients = texts_of(json_object_get(o, "age_recipients"));
-	all->ids[i] = text_of(o, "id");
-	all->spool_dirs[i] = text_of(o, "spool_dir");
+	t->spool_key = json_dup_str(o, "spool");
+	t->recipients = json_texts(json_object_get(o, "age_recipients"));
+	all->ids[i] = json_dup_str(o, "id");
+	all->spool_dirs[i] = json_dup_str(o, "spool_dir");
 	if (failure)
 		read_error(failure, &t->failure);
 	if (upload)

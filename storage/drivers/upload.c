@@ -33,6 +33,22 @@ void upload_state_release(struct upload_state *s)
 	*s = (struct upload_state){0};
 }
 
+void upload_state_add(struct upload_state *s, const struct driver_part *p)
+{
+	/* doubled whenever a power of two is full */
+	if ((s->parts_count & (s->parts_count - 1)) == 0)
+		s->parts = mem_realloc(s->parts, (s->parts_count ? 2 * s->parts_count : 1) * sizeof(*s->parts));
+	s->parts[s->parts_count] = *p;
+	s->parts[s->parts_count++].etag = p->etag ? mem_strdup(p->etag) : NULL;
+}
+
+void upload_state_copy(const struct upload_state *from, struct upload_state *ret)
+{
+	*ret = (struct upload_state){.id = mem_strdup(from->id), .part_bytes = from->part_bytes};
+	for (size_t i = 0; i < from->parts_count; i++)
+		upload_state_add(ret, &from->parts[i]);
+}
+
 /* --- how large which part is ----------------------------------------------------------------------------------------------- */
 
 uint64_t upload_part_size(uint64_t part_bytes, unsigned number)

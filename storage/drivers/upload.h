@@ -35,6 +35,8 @@ struct upload_state {
 	size_t parts_count;
 };
 void upload_state_release(struct upload_state *s);
+void upload_state_add(struct upload_state *s, const struct driver_part *p); /* a copy of ${p} */
+void upload_state_copy(const struct upload_state *from, struct upload_state *ret);
 
 struct upload_options {
 	struct driver *driver;
