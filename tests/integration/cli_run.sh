@@ -55,7 +55,7 @@ t_exit 2 "$HOLDFAST" show 19990101 -r "$repository"
 t_begin damage_is_exit_status_3_and_every_set_is_read
 archive=$repository/app/backups/$id/backup.tar.zst
 cp "$archive" "$T_TMP/intact"
-printf '\xff' | dd of="$archive" bs=1 seek=4000 conv=notrunc status=none
+t_spoil "$archive" 4000
 t_exit 3 "$HOLDFAST" verify all -r "$repository" --output json
 t_is "$(json '{status}') $(json '{error,class}') $(json '{error,message}')" 'corrupt corrupt 1 of 3 backup sets is damaged'
 t_is "$(json '{sets,0,ok}') $(json '{sets,1,ok}') $(json '{sets,2,ok}')" 'true true false'

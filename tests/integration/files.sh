@@ -190,7 +190,7 @@ t_begin damage_is_found_before_anything_is_replaced
 before=$(serving)
 cp "$archive" "$T_TMP/whole"
 offset=$(jq -r '.members[] | select(.name == "files/data#00001") | .offset + .stored - 1000' "$(set_of manifest.json)")
-printf 'X' | dd of="$archive" bs=1 seek="$offset" conv=notrunc status=none
+t_spoil "$archive" "$offset"
 t_exit 3 hf verify latest
 t_match "$t_out" 'files/data#00001' "verify names the member"
 t_exit 3 hf restore latest --files-only --yes

@@ -124,7 +124,7 @@ t_is "$(find "$T_TMP/repository" -type f -printf '%p %T@ %i\n' | sort)" "$(<"$T_
 t_begin a_damaged_archive_is_told_and_left_as_it_is
 set=$(find "$T_TMP/repository/app/backups" -mindepth 1 -maxdepth 1 | sort | head -n 1)
 cp -a "$set" "$T_TMP/kept"
-printf 'x' | dd of="$set/backup.tar.zst.age" bs=1 seek=$(($(stat -c %s "$set/backup.tar.zst.age") - 500)) conv=notrunc status=none
+t_spoil "$set/backup.tar.zst.age" $(($(stat -c %s "$set/backup.tar.zst.age") - 500))
 cp "$set/backup.tar.zst.age" "$T_TMP/damaged"
 t_exit 3 hf rekey all -i "$T_TMP/c.key"
 t_match "$t_err" 'archive ".*" is damaged: its checksum differs from that in "set.json"'

@@ -101,7 +101,7 @@ t_match "$t_err" 'no backup set "19990101T000000Z-00000000"'
 
 t_begin a_damaged_source_makes_no_copy
 cp -r "$T_TMP/near" "$T_TMP/spoiled"
-printf 'x' | dd of="$T_TMP/spoiled/app/backups/$id/backup.tar.zst" bs=1 seek=5000 conv=notrunc status=none
+t_spoil "$T_TMP/spoiled/app/backups/$id/backup.tar.zst" 5000
 t_exit 3 hf copy "$id" --from "$T_TMP/spoiled" --to "$T_TMP/fresh"
 t_match "$t_err" 'its SHA-256 differs from the manifest'
 t_is "$(find "$T_TMP/fresh" -type f | grep -c backups)" 0 'nothing is left of it'
@@ -129,7 +129,7 @@ t_exit 2 hf verify latest --repository twin --identity "$T_TMP/other"
 
 t_begin what_is_stored_and_damaged_is_found_without_an_identity
 archive=$T_TMP/twin/app/backups/$latest/backup.tar.zst.age
-printf 'x' | dd of="$archive" bs=1 seek=5000 conv=notrunc status=none
+t_spoil "$archive" 5000
 t_exit 3 hf verify latest --repository twin
 t_match "$t_out" 'its checksum differs'
 t_exit 3 hf verify latest --repository twin --identity "$T_TMP/key"

@@ -45,6 +45,14 @@ trap t_finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# t_spoil FILE OFFSET: that byte becomes another one, whatever it is.
+t_spoil() {
+	local there other=x
+	there=$(dd if="$1" bs=1 skip="$2" count=1 status=none | od -An -tx1)
+	[ "${there// /}" != 78 ] || other=y
+	printf %s "$other" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 t_begin() {
 	t_name=$1
 	printf '# %s\n' "$t_name"
