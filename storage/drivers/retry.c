@@ -5,7 +5,8 @@
  * Of the calls that cannot just be made again:
  * - put(), exclusive: see retry.h.
  * - upload_begin() in parts: an attempt whose answer was lost has begun an upload nobody knows the id of.  It is swept away by its
- *   key, which is one run's own, before the next attempt.
+ *   key, which is one run's own, before the next attempt, and once more when the upload has come to its end: a server under load
+ *   may get to a request long after its client has gone.
  * - upload_abort() ends the inner upload even when it fails: the next attempt begins with the id and aborts that.
  * - upload_write(): a stream that broke in the middle has no next attempt.
  * - list() and upload_list(): collected first, so that the caller hears of each object once, and so that no failure of the
@@ -25,6 +26,7 @@
 #define ABORT_GIVE_UP_MS ((int64_t)60 * 1000)          /* it follows a failure that has been tried for long enough */
 #define CLOCK_TOLERANCE_MS ((int64_t)24 * 3600 * 1000) /* a server's clock may be ahead of ours */
 #define COMPARE_BYTES ((size_t)1 << 20)
+#define SWEEP_ATTEMPTS 3
 
 struct retry {
 	struct driver base;
@@ -38,6 +40,7 @@ struct driver_upload {
 	struct driver_upload *inner;
 	char *key, *tag;
 	bool is_exclusive;
+	bool is_lost; /* an attempt to begin it had no answer */
 };
 
 static struct retry *retry_of(struct driver *d)
@@ -355,8 +358,13 @@ static void sweep_lost(struct driver *d, const char *key)
 	struct error ignored cleanup(err_clear) = ERROR_INIT;
 	unsigned count;
 
-	if (d->features & DRIVER_PARTS)
-		(void)d->ops->sweep(d, key, -CLOCK_TOLERANCE_MS, &count, &ignored);
+	if (!(d->features & DRIVER_PARTS))
+		return;
+	for (int attempt = 0; attempt < SWEEP_ATTEMPTS; attempt++) {
+		err_clear(&ignored);
+		if (d->ops->sweep(d, key, -CLOCK_TOLERANCE_MS, &count, &ignored) == 0)
+			return;
+	}
 }
 
 static int retry_upload_begin(
@@ -364,14 +372,17 @@ static int retry_upload_begin(
 {
 	struct call c = call_begin(retry_of(d), "begin of the upload of", t->key);
 	struct driver_upload *inner = NULL, *u;
+	bool is_lost = false;
 	int rc;
 
 	for (;;) {
 		rc = d->inner->ops->upload_begin(d->inner, t, resume_id, &inner, err);
 		if (rc == 0 || !again(&c, err))
 			break;
-		if (!resume_id)
+		if (!resume_id) {
+			is_lost = true;
 			sweep_lost(d->inner, t->key);
+		}
 	}
 	if (rc < 0)
 		return -1;
@@ -381,6 +392,7 @@ static int retry_upload_begin(
 	u->key = mem_strdup(t->key);
 	u->tag = mem_strdup(t->tag);
 	u->is_exclusive = t->is_exclusive;
+	u->is_lost = is_lost;
 	*ret = u;
 	return 0;
 }
@@ -427,9 +439,12 @@ static int retry_upload_commit(struct driver_upload *u, const struct driver_part
 	do {
 		rc = u->retry->base.inner->ops->upload_commit(u->inner, parts, parts_count, err);
 	} while (rc < 0 && again(&c, err));
-	if (rc == 0)
-		upload_free(u);
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (u->is_lost)
+		sweep_lost(u->retry->base.inner, u->key);
+	upload_free(u);
+	return 0;
 }
 
 /* The upload with this id once more, to abort it.  0 aborted or no longer known, -1. */
@@ -457,6 +472,8 @@ static int retry_upload_abort(struct driver_upload *u, struct error *err)
 		c.give_up_after_ms = ABORT_GIVE_UP_MS;
 	while (rc < 0 && id && again(&c, err))
 		rc = abort_by_id(inner, &t, id, err);
+	if (u->is_lost)
+		sweep_lost(inner, u->key);
 	upload_free(u);
 	return rc;
 }

@@ -519,6 +519,25 @@ static void an_upload_begun_without_an_answer_is_removed(void **state)
 	assert_object(f, "a/b", "hello");
 }
 
+static void what_could_not_be_removed_then_is_removed_at_the_end(void **state)
+{
+	struct fixture *f = *state;
+	struct driver_upload *u;
+
+	fault(f, FAULT_BEGIN, 1, ERR_RETRY, true);
+	fault_driver_add(f->faulty, &(struct fault){.op = FAULT_SWEEP, .nth = 1, .times = 3, .class = ERR_RETRY});
+	assert_ok(call_upload(f), &f->err);
+	assert_int_equal(memory_driver_uploads(f->memory), 0);
+	assert_object(f, "a/b", "hello");
+
+	fault(f, FAULT_BEGIN, 1, ERR_RETRY, true);
+	fault_driver_add(f->faulty, &(struct fault){.op = FAULT_SWEEP, .nth = 1, .times = 3, .class = ERR_RETRY});
+	u = begin(f);
+	assert_int_equal(memory_driver_uploads(f->memory), 2);
+	assert_ok(f->d->ops->upload_abort(u, &f->err), &f->err);
+	assert_int_equal(memory_driver_uploads(f->memory), 0);
+}
+
 static void a_resumed_upload_is_not_swept_away(void **state)
 {
 	struct fixture *f = *state;
@@ -600,6 +619,7 @@ int main(void)
 		T(what_cannot_be_read_back_stays_a_conflict),
 		T(reading_back_is_patient_too),
 		T(an_upload_begun_without_an_answer_is_removed),
+		T(what_could_not_be_removed_then_is_removed_at_the_end),
 		T(a_resumed_upload_is_not_swept_away),
 		T(the_caller_s_own_failure_is_not_repeated),
 		T(what_a_driver_finds_out_about_its_server_shows),
