@@ -16,6 +16,7 @@ static const char *const class_names[] = {
 	[ERR_CONFLICT] = "conflict",
 	[ERR_CORRUPT] = "corrupt",
 	[ERR_CANCELLED] = "cancelled",
+	[ERR_WAITING] = "waiting",
 	[ERR_FAILED] = "failed",
 	[ERR_BUG] = "bug",
 };

@@ -27,6 +27,7 @@ enum err_class {
 	ERR_CONFLICT,  /* somebody else holds it, or it exists already */
 	ERR_CORRUPT,   /* data differ from their checksum or digest */
 	ERR_CANCELLED, /* told to stop */
+	ERR_WAITING,   /* for a person: an approval */
 	ERR_FAILED,    /* the operation was refused for good by whoever does it (an SQL error, a child's exit status) */
 	ERR_BUG,       /* cannot happen */
 };

@@ -28,6 +28,7 @@ static const unsigned char status_of_class[] = {
 	[ERR_CONFLICT] = EXIT_LOCKED,
 	[ERR_CORRUPT] = EXIT_CORRUPT,
 	[ERR_CANCELLED] = EXIT_INTERRUPTED,
+	[ERR_WAITING] = EXIT_WAITING,
 	[ERR_FAILED] = EXIT_FAILED,
 	[ERR_BUG] = EXIT_FAILED,
 };

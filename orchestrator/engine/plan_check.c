@@ -142,7 +142,7 @@ static int check_secrecy(const struct plan_param *p, const struct plan_with *w, 
 static int check_type(const struct plan_param *p, const struct plan_with *w, struct error *err)
 {
 	enum param_type to = w->spec->type;
-	bool is_scalar = p->type != PARAM_LIST && p->type != PARAM_MAP;
+	bool is_scalar = p->type != PARAM_LIST && p->type != PARAM_MAP && p->type != PARAM_ARGVS;
 
 	if (to == PARAM_CONNINFO && p->type == PARAM_STRING && !p->is_secret) {
 		yaml_error(w->at, err, "parameter \"%s\" is given to \"%s\", a connection string, and is none", p->name,
@@ -171,7 +171,7 @@ static int check_with_template(
 			return -1;
 		if (w->type == YAML_SCALAR && template_is_single(t) && check_type(p, w, err) < 0)
 			return -1;
-		if (!template_is_single(t) && (p->type == PARAM_LIST || p->type == PARAM_MAP))
+		if (!template_is_single(t) && (p->type == PARAM_LIST || p->type == PARAM_MAP || p->type == PARAM_ARGVS))
 			return yaml_error(w->at, err, "parameter \"%s\" is a %s, which cannot stand inside text", p->name,
 				param_type_name(p->type));
 	}

@@ -7,6 +7,7 @@
  *    have filled them), 0 when it is not or only in part, -1 when the world could not be asked.
  * 3. undo() restores what run() changed, and may itself be repeated; it is called only for steps that were started.
  * 4. After a step with is_point_of_no_return is done, the only way is forward: the engine undoes nothing before it.
+ * 5. undo() works from the step's checkpoint and outputs as well as after hours or days: a run that is done may be undone, too.
  *
  * All three run in the engine's thread; they may start threads of their own and must have joined them when they return.
  */
@@ -28,6 +29,7 @@ enum param_type {
 	PARAM_LIST,     /* a JSON array of strings; a single string counts as a list of one */
 	PARAM_MAP,      /* a JSON object of strings */
 	PARAM_CONNINFO, /* a libpq connection string; the journal keeps it without its password */
+	PARAM_ARGVS,    /* a JSON array of argument vectors (arrays of strings, none empty) */
 };
 
 struct param_spec {
@@ -53,8 +55,12 @@ struct step_context {
 	bool is_dry_run;          /* reached only by steps whose kind has runs_in_dry_run */
 	const json_t *params;     /* object: checked against the kind's table, defaults filled in, ${…} expanded */
 	const json_t *checkpoint; /* what step_checkpoint() had journaled last when this call began, or NULL */
-	json_t *outputs;          /* object to fill; journaled with step.done */
-	struct cancel *cancel;    /* deadline, watchdog and signals end up here */
+	const json_t *done;       /* undo() and may_undo(): the outputs the step is done with, or NULL when it was never done */
+	const json_t *
+		undoing; /* undo() and may_undo(): {"reason": "failure", "abandon" or "rollback", and of a rollback asked for by hand
+	                             its choices: "discard_new_writes": true, "save_new_writes": "/file"}; else NULL */
+	json_t *outputs;       /* object to fill; journaled with step.done */
+	struct cancel *cancel; /* deadline, watchdog and signals end up here */
 	struct progress *progress;
 	struct event_sink *events;
 	void *host;      /* what the caller of run_execute() put there for its step kinds */
@@ -71,7 +77,12 @@ struct step_kind {
 	bool runs_in_dry_run; /* a check that changes nothing: --dry-run runs it too */
 	int (*probe)(struct step_context *ctx, struct error *err);
 	int (*run)(struct step_context *ctx, struct error *err);
-	int (*undo)(struct step_context *ctx, struct error *err); /* NULL: nothing to undo */
+	/* NULL: nothing to undo.  What it put into ctx->outputs is journaled with step.undone and stands in the report of the way back;
+	 * "put_back" is a sentence for a person: what is as it was before, and what is lost or kept. */
+	int (*undo)(struct step_context *ctx, struct error *err);
+	/* Asked of every step, before anything is undone, when somebody rolls back a run by hand: ERR_REFUSED when undo() would lose
+	 * what must not be lost without being told to.  Changes nothing.  NULL: it never minds. */
+	int (*may_undo)(struct step_context *ctx, struct error *err);
 	/* Takes down what run() puts up to keep others out.  Called by the next start of any run of the stack when the run of this
 	 * step was killed or failed; works from ctx->checkpoint, writes none, may be repeated.  NULL: nothing is put up. */
 	int (*unfence)(struct step_context *ctx, struct error *err);
@@ -83,6 +94,18 @@ const struct step_kind *step_kind_find(const struct step_kind *const *kinds, con
 /* Journals ${data} (borrowed) durably as what a resume of this step needs; it replaces the step's earlier one.  From
  * any thread of the step. */
 int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *err) must_check;
+
+/*
+ * Runs the built-in plan ${plan} inside this step: a run of its own, whose journal is in <run_dir>/plans/<label>, under this run's
+ * locks.  Begins it, or continues it where an earlier attempt was killed; where it is done already nothing is run.  ${parameters}: object,
+ * as for run_start(); secrets are not journaled and must be given each time.  ${ret_outputs}: step id → outputs, a new reference.
+ */
+int step_plan_run(struct step_context *ctx, const char *label, const char *plan, const json_t *parameters, json_t **ret_outputs,
+	struct error *err) must_check;
+/* Whether that plan is done: 1 with its outputs, 0 not begun or not done, -1.  For probes. */
+int step_plan_done(struct step_context *ctx, const char *label, json_t **ret_outputs, struct error *err) must_check;
+/* Undoes what it has done, as abandoning it would; 0 also where it was never begun. */
+int step_plan_undo(struct step_context *ctx, const char *label, const json_t *parameters, struct error *err) must_check;
 
 /* Typed access to ctx->params, which the engine has checked already. */
 const char *step_str(const struct step_context *ctx, const char *name); /* NULL when absent */

@@ -15,6 +15,7 @@ const char *const param_type_names[] = {
 	[PARAM_LIST] = "list",
 	[PARAM_MAP] = "map",
 	[PARAM_CONNINFO] = "conninfo",
+	[PARAM_ARGVS] = "argvs",
 	NULL,
 };
 
@@ -27,6 +28,7 @@ static const char *const type_wanted[] = {
 	[PARAM_LIST] = "a list of strings",
 	[PARAM_MAP] = "a map of strings",
 	[PARAM_CONNINFO] = "a connection string",
+	[PARAM_ARGVS] = "a list of argument vectors",
 };
 
 const char *param_type_name(enum param_type type)
@@ -188,12 +190,33 @@ static json_t *coerce_map(const json_t *in)
 	return take_ptr(map);
 }
 
+static json_t *coerce_argvs(const json_t *in)
+{
+	json_t *list cleanup(json_decrefpp) = json_array();
+	json_t *item;
+	size_t i;
+
+	if (!json_is_array(in))
+		return NULL;
+	json_array_foreach((json_t *)(uintptr_t)in, i, item)
+	{
+		json_t *argv cleanup(json_decrefpp) = json_array_size(item) ? coerce_list(item) : NULL;
+
+		if (!argv)
+			return NULL;
+		json_array_append(list, argv);
+	}
+	return take_ptr(list);
+}
+
 int value_coerce(enum param_type type, const json_t *in, bool is_secret, json_t **ret, struct error *err)
 {
 	json_t *value;
 
 	if (type == PARAM_LIST)
 		value = coerce_list(in);
+	else if (type == PARAM_ARGVS)
+		value = coerce_argvs(in);
 	else if (type == PARAM_MAP)
 		value = coerce_map(in);
 	else

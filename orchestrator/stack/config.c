@@ -180,7 +180,7 @@ const char *config_nearest_stack(const struct config *c, const char *name)
 	return near;
 }
 
-static int value_of_file(const struct yaml_node *n, const char *what, const char *path, char **ret, struct error *err)
+static int value_of_file(const char *what, const char *path, char **ret, struct error *err)
 {
 	struct buf b cleanup(buf_release) = {.max = VALUE_BYTES_MAX};
 	int got = io_read_file(path, &b, err);
@@ -188,40 +188,52 @@ static int value_of_file(const struct yaml_node *n, const char *what, const char
 	if (got < 0) {
 		char *reason cleanup(mem_freep) = take_ptr(err->message);
 
-		return yaml_error(n, err, "%s: %s", what, reason);
+		return err_set(err, ERR_CONFIG, "%s: %s", what, reason);
 	}
 	if (got == 0)
-		return yaml_error(n, err, "%s: file \"%s\" does not exist", what, path);
+		return err_set(err, ERR_CONFIG, "%s: file \"%s\" does not exist", what, path);
 	if (b.len && b.data[b.len - 1] == '\n')
 		b.data[--b.len] = '\0';
 	if (b.len && b.data[b.len - 1] == '\r')
 		b.data[--b.len] = '\0';
 	if (b.len == 0)
-		return yaml_error(n, err, "%s: file \"%s\" is empty", what, path);
+		return err_set(err, ERR_CONFIG, "%s: file \"%s\" is empty", what, path);
 	if (strlen(b.data) != b.len)
-		return yaml_error(n, err, "%s: file \"%s\" has a zero byte", what, path);
+		return err_set(err, ERR_CONFIG, "%s: file \"%s\" has a zero byte", what, path);
 	*ret = buf_take(&b);
 	return 0;
 }
 
-int config_value(const struct yaml_node *n, const char *what, char **ret, struct error *err)
+int config_resolve(const char *text, const char *what, char **ret, struct error *err)
 {
-	const char *text, *value;
+	const char *value;
 
-	if (yaml_want_str(n, what, &text, err) < 0)
-		return -1;
 	if (strncmp(text, "file:", 5) == 0 && strncmp(text, "file://", 7) != 0)
-		return value_of_file(n, what, text + 5, ret, err);
+		return value_of_file(what, text + 5, ret, err);
 	if (strncmp(text, "env:", 4) != 0) {
 		*ret = mem_strdup(text);
 		return 0;
 	}
 	value = getenv(text + 4);
 	if (!value)
-		return yaml_error(n, err, "%s: environment variable \"%s\" is not set", what, text + 4);
+		return err_set(err, ERR_CONFIG, "%s: environment variable \"%s\" is not set", what, text + 4);
 	if (!*value)
-		return yaml_error(n, err, "%s: environment variable \"%s\" is empty", what, text + 4);
+		return err_set(err, ERR_CONFIG, "%s: environment variable \"%s\" is empty", what, text + 4);
 	*ret = mem_strdup(value);
+	return 0;
+}
+
+int config_value(const struct yaml_node *n, const char *what, char **ret, struct error *err)
+{
+	const char *text;
+
+	if (yaml_want_str(n, what, &text, err) < 0)
+		return -1;
+	if (config_resolve(text, what, ret, err) < 0) {
+		char *reason cleanup(mem_freep) = take_ptr(err->message);
+
+		return yaml_error(n, err, "%s", reason);
+	}
 	return 0;
 }
 

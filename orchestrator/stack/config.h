@@ -57,6 +57,8 @@ const char *config_nearest_stack(const struct config *c, const char *name);
 /* The value of a node: env:NAME, file:PATH (one trailing newline is taken off) or the text itself; "file://…" is a URL, not a
  * file.  malloc'd.  Messages name the variable or file, never the value. */
 int config_value(const struct yaml_node *n, const char *what, char **ret, struct error *err) must_check;
+/* The same for a text that stands in a plan;  names it in messages. */
+int config_resolve(const char *text, const char *what, char **ret, struct error *err) must_check;
 int config_repository_url(const struct config_repository *r, char **ret, struct error *err) must_check;
 /*
  * Opens it with all that is configured: where it is, credentials, recipients.  Of ${o}, is_created, events and cancel are taken, and
