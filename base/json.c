@@ -339,3 +339,21 @@ void jw_json(struct json_writer *w, const char *key, const json_t *value)
 	put_key(w, key);
 	buf_puts(w->out, text ? text : "null");
 }
+
+json_t *json_of_yaml(const struct yaml_node *n)
+{
+	json_t *v;
+
+	if (n->type == YAML_SCALAR)
+		return n->is_null ? json_null() : json_string(n->text);
+	v = n->type == YAML_SEQUENCE ? json_array() : json_object();
+	for (size_t i = 0; i < n->count; i++) {
+		json_t *item = json_of_yaml(n->values[i]);
+
+		if (n->type == YAML_SEQUENCE)
+			json_array_append_new(v, item);
+		else
+			json_object_set_new(v, n->keys[i]->text, item);
+	}
+	return v;
+}

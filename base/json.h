@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/buf.h"
+#include "base/yaml.h"
 
 /* For cleanup(json_decrefpp). */
 void json_decrefpp(json_t **pp);
@@ -33,6 +34,9 @@ char *json_dup_str(const json_t *obj, const char *key); /* malloc'd; NULL where 
 /* The length of the UTF-8 character at ${text}, of which there are ${max} bytes (at least 1); 0: none (overlong, a surrogate, past U+10FFFF,
  * cut off). */
 size_t utf8_length(const char *text, size_t max);
+
+/* The node with all below it; scalars are strings, whatever they look like, but null. */
+json_t *json_of_yaml(const struct yaml_node *n);
 
 /* A string of ${text}, which jansson refuses where it is no UTF-8: such bytes become U+FFFD.  NULL is null. */
 json_t *json_text_of(const char *text);

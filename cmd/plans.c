@@ -12,6 +12,7 @@
 #include "cmd/runner.h"
 #include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
+#include "orchestrator/stack/parameters.h"
 
 /* ---- plan list, plan show ---- */
 
@@ -154,6 +155,8 @@ static int start(struct app *app, const char *path, const struct yaml_doc *doc, 
 		    err) < 0)
 		return -1;
 	parameters = plan_parameters(app, declared, &t);
+	if (config_plan_parameters(t.config_stack, declared, parameters, err) < 0)
+		return -1;
 	if (runner_open(app, t.stack, has_database ? t.database : NULL, &r, err) < 0)
 		return -1;
 	r.options.plan_name = name && name->type == YAML_SCALAR ? name->text : path;

@@ -53,24 +53,6 @@ static int read_on_failure(const struct yaml_node *n, enum on_failure *ret, stru
 
 /* --- parameters --- */
 
-static json_t *node_json(const struct yaml_node *n)
-{
-	json_t *v;
-
-	if (n->type == YAML_SCALAR)
-		return n->is_null ? json_null() : json_string(n->text);
-	v = n->type == YAML_SEQUENCE ? json_array() : json_object();
-	for (size_t i = 0; i < n->count; i++) {
-		json_t *item = node_json(n->values[i]);
-
-		if (n->type == YAML_SEQUENCE)
-			json_array_append_new(v, item);
-		else
-			json_object_set_new(v, n->keys[i]->text, item);
-	}
-	return v;
-}
-
 static int read_default(struct plan_param *p, const struct yaml_node *n, struct error *err)
 {
 	struct error why cleanup(err_clear) = ERROR_INIT;
@@ -80,7 +62,7 @@ static int read_default(struct plan_param *p, const struct yaml_node *n, struct 
 		return 0;
 	if (p->is_secret)
 		return yaml_error(n, err, "secret parameter \"%s\" cannot have a default", p->name);
-	raw = node_json(n);
+	raw = json_of_yaml(n);
 	if (value_coerce(p->type, raw, p->is_secret, &p->value_default, &why) < 0)
 		return yaml_error(n, err, "default of parameter \"%s\" %s", p->name, why.message);
 	return 0;
@@ -88,9 +70,9 @@ static int read_default(struct plan_param *p, const struct yaml_node *n, struct 
 
 static int read_param(struct plan_param *p, const struct yaml_node *key, const struct yaml_node *n, struct error *err)
 {
-	static const char *const known[] = {"type", "required", "secret", "default", "about", NULL};
+	static const char *const known[] = {"type", "required", "secret", "default", "from", "about", NULL};
 	const struct yaml_node *type = yaml_get(n, "type");
-	const char *text = "string", *near;
+	const char *text = "string", *near, *from;
 
 	p->at = key;
 	p->type = PARAM_STRING;
@@ -111,6 +93,7 @@ static int read_param(struct plan_param *p, const struct yaml_node *key, const s
 	}
 	if ((yaml_get(n, "required") && yaml_want_bool(yaml_get(n, "required"), "required", &p->is_required, err) < 0) ||
 		(yaml_get(n, "secret") && yaml_want_bool(yaml_get(n, "secret"), "secret", &p->is_secret, err) < 0) ||
+		(yaml_get(n, "from") && yaml_want_str(yaml_get(n, "from"), "from", &from, err) < 0) ||
 		(yaml_get(n, "about") && yaml_want_str(yaml_get(n, "about"), "about", &p->about, err) < 0))
 		return -1;
 	return read_default(p, yaml_get(n, "default"), err);

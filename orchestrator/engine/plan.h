@@ -6,6 +6,7 @@
  *   on_failure: stop                  # default of the steps: stop, continue, rollback
  *   parameters:
  *     jobs: { type: int, default: 2, required: false, secret: false, about: "…" }
+ *     stop: { type: list, from: services.stop, about: "…" }   # who starts the run takes it from the stack's configuration
  *   steps:
  *     - id: dump                      # [A-Za-z_][A-Za-z0-9_-]*
  *       uses: backup.dump             # a step kind

@@ -66,12 +66,16 @@ static const struct schema_key version_keys[] = {
 	{"env_file", SCHEMA_STRING, .about = "file with KEY=value lines that pins the version"},
 	{"key", SCHEMA_STRING, .about = "the key in env_file"},
 	{"file", SCHEMA_STRING, .about = "file whose first line is the version"},
+	{"yaml_file", SCHEMA_STRING, .about = "YAML file that pins it, such as compose.yaml"},
+	{"yaml_path", SCHEMA_STRING, .about = "the scalar in yaml_file: services.api.image"},
+	{"yaml_part", SCHEMA_STRING, .about = "of an image reference: tag (default) or digest; whole: all of the scalar"},
 	{0},
 };
 
 static const struct schema_key services_keys[] = {
-	{"stop", SCHEMA_ARGV, .about = "command that stops the application"},
-	{"start", SCHEMA_ARGV, .about = "command that starts it"},
+	{"stop", SCHEMA_ARGV, .about = "command that stops the application, workers and all"},
+	{"start", SCHEMA_ARGV, .about = "command that starts it as its pins say, not returning before it is started"},
+	{"check", SCHEMA_ARGV, .about = "command that ends with exit status 0 while the application runs"},
 	{0},
 };
 
@@ -84,7 +88,22 @@ static const struct schema_key migrations_keys[] = {
 static const struct schema_key health_keys[] = {
 	{"url", SCHEMA_VALUE, .is_required = true, .about = "answers when the application is well"},
 	{"expect", SCHEMA_SCALARS, .about = "members its JSON answer must have"},
+	{"version_path", SCHEMA_STRING, .about = "member of its JSON answer that is the application's version"},
 	{"within", SCHEMA_DURATION, .about = "how long to wait for that"},
+	{0},
+};
+
+static const struct schema_key upgrade_keys[] = {
+	{"pull", SCHEMA_ARGV, .about = "command that fetches ${version} before anything is stopped"},
+	{"put_back", SCHEMA_STRING,
+		.about = "how a rollback puts the database back: restore (default) the set, or the copy made before"},
+	{"fence", SCHEMA_BOOL, .about = "keep other clients out of the database while it is migrated"},
+	{"post_start", SCHEMA_ARGVS,
+		.about = "commands that must succeed when the application has been started, also after a rollback"},
+	{"compare", SCHEMA_ARGV, .about = "command whose output must not change from before to after"},
+	{"compare_mode", SCHEMA_STRING,
+		.about = "equal (default), contains: nothing may be missing, not_less: nor have become less"},
+	{"max_transaction_age", SCHEMA_DURATION, .about = "an older transaction is in the way of an upgrade"},
 	{0},
 };
 
@@ -109,6 +128,8 @@ static const struct schema_key stack_keys[] = {
 	{"migrations", SCHEMA_MAP, .keys = migrations_keys, .about = "how the schema is migrated"},
 	{"health", SCHEMA_MAP, .keys = health_keys, .about = "how the application tells that it is well"},
 	{"preflight", SCHEMA_ARGVS, .about = "commands that must succeed before an upgrade"},
+	{"upgrade", SCHEMA_MAP, .keys = upgrade_keys, .about = "what else an upgrade does"},
+	{"plans", SCHEMA_SCALARS, .about = "name: file of a plan of the stack's own; upgrade: instead of the built-in one"},
 	{0},
 };
 
