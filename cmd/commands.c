@@ -53,6 +53,22 @@ const struct command commands[CMD_COUNT] = {
 			   "holdfast restore 20261120T031500Z --table public.orders\n"
 			   "holdfast restore latest --files-only --files-to /srv/restored",
 		.statuses = "3, 4, 5, 10", .words = "latest", .run = cmd_restore, .needs_config = true},
+	[CMD_UPGRADE] = {"upgrade", "VERSION", 1, 1,
+		.about = "upgrade the application of a stack, and put the old state back when it fails",
+		.doc = "Runs the plan \"upgrade\" of the stack, or the built-in one: checks first, then a\n"
+		       "backup that is verified; the services are stopped, the schema is migrated, and\n"
+		       "only when that has succeeded the new version is pinned, started and examined.\n"
+		       "What is done is journaled before and after, so that a run that was killed goes on\n"
+		       "with \"holdfast resume\".\n"
+		       "\n"
+		       "When a step fails, what was done is undone: pins, database and services are as\n"
+		       "they were, the old version serves, and the exit status is 7.  Later, \"holdfast\n"
+		       "rollback\" does the same on request.\n"
+		       "\n"
+		       "Where the stack is pinned to VERSION already nothing is done.",
+		.example = "holdfast upgrade 1.4.0 --stack shop --dry-run\n"
+			   "holdfast upgrade 2.0.0 --stack shop --accept-major",
+		.statuses = "3, 4, 5, 6, 7, 9, 10", .run = cmd_upgrade, .needs_config = true},
 	[CMD_PRUNE] = {"prune", .about = "remove the backup sets that the retention policy no longer wants",
 		.doc = "Shows every set of the stack with the reason it stays or goes, asks, and\n"
 		       "removes, manifest first, then archive, in each repository of the stack.\n"

@@ -6,8 +6,9 @@
 #define SETS (FOR(CMD_LIST) | FOR(CMD_SHOW) | FOR(CMD_VERIFY))
 #define KEEPERS (FOR(CMD_PRUNE) | FOR(CMD_PIN) | FOR(CMD_UNPIN))
 #define EXAMINERS (FOR(CMD_DOCTOR) | FOR(CMD_REKEY))
-#define RUNNERS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE) | FOR(CMD_RUN) | FOR(CMD_RESUME) | FOR(CMD_ABANDON))
+#define RUNNERS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE) | FOR(CMD_UPGRADE) | FOR(CMD_RUN) | FOR(CMD_RESUME) | FOR(CMD_ABANDON))
 #define PLANS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE))
+#define LONG_PLANS (PLANS | FOR(CMD_UPGRADE))
 #define RETENTION(word, text) \
 	{ \
 		word, .type = OPTION_INT, .commands = FOR(CMD_PRUNE), .arg = "N", .max = 100000, .about = text \
@@ -42,8 +43,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_FROM] = {"from", .type = OPTION_LIST, .commands = FOR(CMD_COPY), .arg = "NAME|DIR",
 		.about = "repository to copy from; may be given again; default: the stack's"},
 	[OPT_TO] = {"to", .type = OPTION_STRING, .commands = FOR(CMD_COPY), .arg = "NAME|DIR", .about = "repository to copy to"},
-	[OPT_JOBS] = {"jobs", 'j', OPTION_INT, PLANS | FOR(CMD_VERIFY), .arg = "N", .max = 256, .param = "jobs", .fallback = "2",
-		.about = "connections or threads that work at once"},
+	[OPT_JOBS] = {"jobs", 'j', OPTION_INT, LONG_PLANS | FOR(CMD_VERIFY), .arg = "N", .max = 256, .param = "jobs",
+		.fallback = "2", .about = "connections or threads that work at once"},
 	[OPT_SCHEMA] = {"schema", 'n', OPTION_LIST, FOR(CMD_BACKUP), .arg = "PATTERN", .param = "schemas",
 		.about = "only these schemas; may be given again"},
 	[OPT_EXCLUDE_SCHEMA] = {"exclude-schema", 'N', OPTION_LIST, FOR(CMD_BACKUP), .arg = "PATTERN", .param = "exclude_schemas",
@@ -100,15 +101,20 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "being able to delete backup sets from this host is degraded, too"},
 	[OPT_PARAM] = {"param", 'p', OPTION_PAIRS, FOR(CMD_RUN), .arg = "NAME=VALUE",
 		.about = "parameter of the plan; may be given again, for a list once for each of its items"},
-	[OPT_PG_BINDIR] = {"pg-bindir", .type = OPTION_STRING, .commands = PLANS, .arg = "DIR", .param = "pg_bindir",
+	[OPT_PG_BINDIR] = {"pg-bindir", .type = OPTION_STRING, .commands = LONG_PLANS, .arg = "DIR", .param = "pg_bindir",
 		.about = "where pg_dump and pg_restore are; default: the newest installed that suits the server"},
 	[OPT_LOCK_TIMEOUT] = {"lock-timeout", .type = OPTION_DURATION, .commands = RUNNERS | FOR(CMD_PRUNE), .arg = "TIME",
 		.fallback = "0", .about = "how long to wait for another run of the stack to end"},
-	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG, .commands = PLANS | FOR(CMD_RUN) | FOR(CMD_PRUNE),
+	[OPT_ACCEPT_MAJOR] = {"accept-major", .type = OPTION_FLAG, .commands = FOR(CMD_UPGRADE), .param = "accept_major",
+		.about = "the release notes of this major version have been read"},
+	[OPT_SKIP_BACKUP] = {"skip-backup", .type = OPTION_FLAG, .commands = FOR(CMD_UPGRADE), .param = "skip_backup",
+		.about = "upgrade without a backup before it; needs --yes, and a rollback cannot put the database back"},
+	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG, .commands = LONG_PLANS | FOR(CMD_RUN) | FOR(CMD_PRUNE),
 		.about = "check everything, print the steps (prune: the sets), change nothing"},
 	[OPT_FORCE] = {"force", .type = OPTION_FLAG, .commands = FOR(CMD_ABANDON),
 		.about = "close the run without undoing it, and tell what it leaves behind"},
-	[OPT_YES] = {"yes", 'y', OPTION_FLAG, FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_PRUNE) | FOR(CMD_ABANDON),
+	[OPT_YES] = {"yes", 'y', OPTION_FLAG,
+		FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_PRUNE) | FOR(CMD_ABANDON) | FOR(CMD_UPGRADE),
 		.about = "do not ask"},
 	[OPT_FILE] = {"file", 'o', OPTION_STRING, FOR(CMD_KEYGEN), .arg = "FILE", .is_not_env = true,
 		.about = "write to this new file, readable by its owner alone"},

@@ -4,11 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/io.h"
+#include <unistd.h>
 #include "base/json.h"
 #include "base/yaml.h"
 #include "cmd/commands.h"
 #include "cmd/output.h"
+#include "cmd/plan_source.h"
 #include "cmd/runner.h"
 #include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
@@ -138,29 +139,25 @@ static json_t *plan_parameters(struct app *app, const struct yaml_node *declared
 	return out;
 }
 
-static int start(struct app *app, const char *path, const struct yaml_doc *doc, const char *text, struct error *err)
+static int start(struct app *app, const struct plan_source *plan, struct error *err)
 {
 	struct target t cleanup(target_release) = {0};
 	struct run_result result cleanup(run_result_release) = {0};
 	json_t *parameters cleanup(json_decrefpp) = NULL;
-	const struct yaml_node *declared = yaml_get(doc->root, "parameters"), *name = yaml_get(doc->root, "name");
-	bool has_database = declared && yaml_get(declared, "database"),
-	     has_repository = declared && yaml_get(declared, "repository");
+	bool has_database = plan_source_declares(plan, "database"), has_repository = plan_source_declares(plan, "repository");
 	struct runner r;
 
-	if (adopt_parameters(app, err) < 0)
-		return -1;
 	if (target_resolve(app,
 		    NEED_STACK | NEED_ADMIN | (has_database ? NEED_DATABASE : 0) | (has_repository ? NEED_REPOSITORY : 0), &t,
 		    err) < 0)
 		return -1;
-	parameters = plan_parameters(app, declared, &t);
-	if (config_plan_parameters(t.config_stack, declared, parameters, err) < 0)
+	parameters = plan_parameters(app, plan->declared, &t);
+	if (config_plan_parameters(t.config_stack, plan->declared, parameters, err) < 0)
 		return -1;
 	if (runner_open(app, t.stack, has_database ? t.database : NULL, &r, err) < 0)
 		return -1;
-	r.options.plan_name = name && name->type == YAML_SCALAR ? name->text : path;
-	r.options.plan_text = text;
+	r.options.plan_name = plan->name;
+	r.options.plan_text = buf_str(&plan->text);
 	r.options.parameters = parameters;
 	if (run_start(&r.options, &result, err) < 0)
 		return -1;
@@ -173,24 +170,28 @@ static int start(struct app *app, const char *path, const struct yaml_doc *doc, 
 	return 0;
 }
 
+/* The plan of a file; without a file of that name, one that the configuration of the stack calls so. */
+static int find_plan(struct app *app, const char *name, struct plan_source *ret, struct error *err)
+{
+	struct error why cleanup(err_clear) = ERROR_INIT;
+	struct target t cleanup(target_release) = {0};
+
+	if (access(name, F_OK) == 0)
+		return plan_source_read(name, ret, err);
+	if (target_resolve(app, NEED_STACK, &t, &why) == 0 && t.config_stack &&
+		yaml_get(yaml_get(t.config_stack->node, "plans"), name))
+		return plan_source_find(t.config_stack, name, ret, err) < 0 ? -1 : 0;
+	err_set(err, ERR_CONFIG, "file \"%s\" does not exist", name);
+	if (plan_find(name))
+		return err_hint(err, "The built-in plan of that name is printed by \"holdfast plan show %s\".", name);
+	return -1;
+}
+
 int cmd_run(struct app *app, struct error *err)
 {
-	const char *path = app->options.operands[0];
-	struct yaml_doc doc cleanup(yaml_release) = {0};
-	struct buf text cleanup(buf_release) = {.max = 16 << 20};
-	int got = io_read_file(path, &text, err);
+	struct plan_source plan cleanup(plan_source_release) = {0};
 
-	if (got < 0) {
-		err->class = ERR_CONFIG;
+	if (adopt_parameters(app, err) < 0 || find_plan(app, app->options.operands[0], &plan, err) < 0)
 		return -1;
-	}
-	if (got == 0) {
-		const struct embedded_plan *p = plan_find(path);
-
-		err_set(err, ERR_CONFIG, "file \"%s\" does not exist", path);
-		return p ? err_hint(err, "The built-in plan of that name is printed by \"holdfast plan show %s\".", path) : -1;
-	}
-	if (yaml_parse(&doc, path, buf_str(&text), text.len, err) < 0)
-		return -1;
-	return start(app, path, &doc, buf_str(&text), err);
+	return start(app, &plan, err);
 }

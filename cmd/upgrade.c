@@ -1,0 +1,126 @@
+/*
+ * upgrade: a stack to another version, by its own plan or the built-in one.  The plan says what is done and in which order; this command
+ * finds out where the stack stands, and does nothing where it is there already.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/json.h"
+#include "cmd/commands.h"
+#include "cmd/output.h"
+#include "cmd/plan_source.h"
+#include "cmd/runner.h"
+#include "cmd/summary.h"
+#include "orchestrator/stack/parameters.h"
+
+#define PLAN "upgrade"
+
+/* What the plan may ask for beside the configuration: only that which it declares is given. */
+static json_t *parameters_of(struct app *app, const struct plan_source *plan, const struct target *t)
+{
+	json_t *all cleanup(json_decrefpp) = runner_parameters(app, t), *out = json_object(), *value;
+	const char *name;
+
+	json_object_set_new(all, "version", json_string(app->options.operands[0]));
+	json_object_foreach(all, name, value) if (plan_source_declares(plan, name)) json_object_set(out, name, value);
+	return out;
+}
+
+/* An earlier one that has not come to its end.  1 with its id, 0, -1. */
+static int find_unfinished(struct app *app, const char *stack, const char *plan, char **ret_id, struct error *err)
+{
+	struct run_summary *runs = NULL;
+	size_t count = 0;
+
+	if (runs_list(app->state_dir, &runs, &count, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count && !*ret_id; i++)
+		if (runs[i].is_resumable && runs[i].plan && strcmp(runs[i].plan, plan) == 0 && runs[i].stack &&
+			strcmp(runs[i].stack, stack) == 0)
+			*ret_id = mem_strdup(runs[i].run_id);
+	runs_list_release(runs, count);
+	return *ret_id ? 1 : 0;
+}
+
+/* 1 nothing is to be done, 0, -1. */
+static int is_there_already(
+	struct app *app, const struct plan_source *plan, const char *stack, const json_t *parameters, struct error *err)
+{
+	const char *version = app->options.operands[0], *from = json_get_str(parameters, "from_version", NULL);
+	char *unfinished cleanup(mem_freep) = NULL;
+	int rc;
+
+	if (!from || strcmp(from, version) != 0)
+		return 0;
+	rc = find_unfinished(app, stack, plan->name, &unfinished, err);
+	if (rc < 0)
+		return -1;
+	if (rc) {
+		err_set(err, ERR_REFUSED, "stack \"%s\" is pinned to version \"%s\", but run \"%s\" has not come to its end",
+			stack, version, unfinished);
+		return err_hint(
+			err, "\"holdfast resume %s\" goes on; \"holdfast rollback %s\" goes back.", unfinished, unfinished);
+	}
+	json_object_set_new(app->result, "upgraded", json_false());
+	if (!app->is_json && !app->ui.is_quiet)
+		printf("stack \"%s\" is at version \"%s\" already: nothing was done\n", stack, version);
+	return 1;
+}
+
+static int check_options(struct app *app, const struct plan_source *plan, struct error *err)
+{
+	if (!option_flag(&app->options, OPT_SKIP_BACKUP))
+		return 0;
+	if (!plan_source_declares(plan, "skip_backup"))
+		return err_set(err, ERR_CONFIG, "plan \"%s\" has no parameter \"skip_backup\"", plan->name);
+	if (option_flag(&app->options, OPT_YES))
+		return 0;
+	err_set(err, ERR_CONFIG, "an upgrade without a backup before it cannot put the database back");
+	return err_hint(err, "Leave out --skip-backup, or give --yes with it: the run records that.");
+}
+
+static int run_plan(
+	struct app *app, const struct plan_source *plan, const struct target *t, json_t *parameters, struct error *err)
+{
+	struct run_result result cleanup(run_result_release) = {0};
+	struct runner r;
+
+	if (runner_open(app, t->stack, t->database, &r, err) < 0)
+		return -1;
+	r.options.plan_name = plan->name;
+	r.options.plan_text = buf_str(&plan->text);
+	r.options.parameters = parameters;
+	if (run_start(&r.options, &result, err) < 0)
+		return -1;
+	if (r.options.is_dry_run)
+		runner_print_dry_run(app, &result);
+	json_object_set_new(app->result, "upgraded", json_boolean(result.status == RUN_DONE && !r.options.is_dry_run));
+	if (runner_finish(&r, plan->name, &result, err) < 0)
+		return -1;
+	if (!r.options.is_dry_run && !app->is_json && !app->ui.is_quiet)
+		summary_print(PLAN, parameters, &result, false);
+	return 0;
+}
+
+int cmd_upgrade(struct app *app, struct error *err)
+{
+	struct target t cleanup(target_release) = {0};
+	struct plan_source plan cleanup(plan_source_release) = {0};
+	json_t *parameters cleanup(json_decrefpp) = NULL;
+	int rc;
+
+	if (target_resolve(app, NEED_STACK | NEED_DATABASE | NEED_REPOSITORY | NEED_ADMIN, &t, err) < 0 ||
+		plan_source_find(t.config_stack, PLAN, &plan, err) < 0)
+		return -1;
+	if (!plan_source_declares(&plan, "version")) {
+		err_set(err, ERR_CONFIG, "plan \"%s\" has no parameter \"version\"", plan.path ? plan.path : plan.name);
+		return err_hint(err, "That is how \"holdfast upgrade\" tells a plan what to upgrade to.");
+	}
+	parameters = parameters_of(app, &plan, &t);
+	if (check_options(app, &plan, err) < 0 || config_plan_parameters(t.config_stack, plan.declared, parameters, err) < 0)
+		return -1;
+	rc = is_there_already(app, &plan, t.stack, parameters, err);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	return run_plan(app, &plan, &t, parameters, err);
+}
