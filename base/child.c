@@ -252,7 +252,7 @@ static int take_output(struct running *r, bool is_err, const char *p, size_t n, 
 		buf_putn(&r->ret->err, p, n);
 		if (r->ret->err.len > 4 * ERR_TAIL_BYTES)
 			keep_tail(&r->ret->err, ERR_TAIL_BYTES);
-		return 0;
+		return r->spec->on_err && !r->is_ending ? r->spec->on_err(r->spec->ctx, p, n, err) : 0;
 	}
 	if (r->is_ending)
 		return 0;
@@ -373,21 +373,20 @@ int child_run(const struct child_spec *spec, struct child_result *ret, struct er
 	return n > 0 ? 0 : -1;
 }
 
-/* The last lines of ${text}, without what could steer a terminal. */
-static char *last_lines(const struct buf *text)
+char *child_last_lines(const char *text, size_t n)
 {
-	size_t end = text->len, start_at, lines = 0;
+	size_t end = n, start_at, lines = 0;
 	char *s;
 
-	while (end > 0 && (text->data[end - 1] == '\n' || text->data[end - 1] == ' '))
+	while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == ' '))
 		end--;
 	for (start_at = end; start_at > 0; start_at--) {
-		if (text->data[start_at - 1] == '\n' && ++lines == DETAIL_LINES)
+		if (text[start_at - 1] == '\n' && ++lines == DETAIL_LINES)
 			break;
 	}
 	if (end == 0)
 		return NULL;
-	s = mem_strndup(text->data + start_at, end - start_at);
+	s = mem_strndup(text + start_at, end - start_at);
 	for (size_t i = 0; i < end - start_at; i++) {
 		if ((unsigned char)s[i] < ' ' && s[i] != '\n')
 			s[i] = s[i] == '\t' ? ' ' : '?';
@@ -409,7 +408,7 @@ int child_run_ok(const struct child_spec *spec, struct child_result *ret, struct
 	else
 		(void)err_set(err, ERR_FAILED, "program \"%s\" was ended by signal %d (%s)", base_name(spec->argv[0]),
 			ret->signal, strsignal(ret->signal));
-	tail = last_lines(&ret->err);
+	tail = child_last_lines(buf_str(&ret->err), ret->err.len);
 	return tail ? err_detail(err, "%s", tail) : -1;
 }
 

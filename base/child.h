@@ -28,6 +28,8 @@ struct child_spec {
 	struct progress *progress; /* activity counts whenever the child prints; may be NULL */
 	/* Called with stdout's bytes as they come; -1 ends the child.  NULL: appended to ret_out, if that is given. */
 	int (*on_out)(void *ctx, const char *p, size_t n, struct error *err);
+	/* The same for stderr, whose end is kept in ret->err as well.  May be NULL. */
+	int (*on_err)(void *ctx, const char *p, size_t n, struct error *err);
 	void *ctx;
 };
 
@@ -44,6 +46,9 @@ struct child_result {
 int child_run(const struct child_spec *spec, struct child_result *ret, struct error *err) must_check;
 /* As child_run(), and exit status other than 0 is ERR_FAILED: program "NAME" ended with exit status 1; detail: stderr's last lines. */
 int child_run_ok(const struct child_spec *spec, struct child_result *ret, struct error *err) must_check;
+/* The last lines of what a program has printed, fit for an error's detail: without what could steer a terminal.  malloc'd; NULL where there
+ * are none. */
+char *child_last_lines(const char *text, size_t n) must_check;
 void child_result_release(struct child_result *r);
 
 #endif
