@@ -197,7 +197,7 @@ integration: all $(SHIMS) $(HELPERS)
 	@$(RUN_TESTS) $(call executable,tests/integration/*.sh)
 
 crash: all $(SHIMS) $(HELPERS)
-	@$(RUN_TESTS) --show --limit 7200 --env CRASH=full $(call executable,tests/crash/*.sh)
+	@$(RUN_TESTS) --show --limit 7200 --env CRASH=full $(call executable,tests/crash/*.sh tests/integration/remote_faults.sh)
 
 # Each in a build of its own.
 asan: SANITIZER := address

@@ -34,19 +34,12 @@ printed() {
 
 # Objects that hold documented members need no line of their own.
 undocumented() {
-	local member type types
 	documented "$1" >"$T_TMP/documented"
-	printed | while IFS=$'\t' read -r member type; do
-		types=$(awk -F '\t' -v m="$member" '$1 == m { print $2; exit }' "$T_TMP/documented")
-		case ",$types," in
-		*",$type,"* | *,any,*) continue ;;
-		esac
-		if { [ "$type" = object ] || [ "$type" = null ]; } && grep -qF "$member." "$T_TMP/documented"; then
-			continue
-		fi
-		[ "$member $type" != 'run.outputs null' ] || continue
-		printf '%s (%s)\n' "$member" "$type"
-	done
+	printed | awk -F '\t' '
+		FILENAME != "-" { if (!($1 in types)) types[$1] = "," $2 ","; all = all "\n" $0; next }
+		index(types[$1], "," $2 ",") || index(types[$1], ",any,") { next }
+		($2 == "object" || $2 == "null") && index(all, $1 ".") { next }
+		$1 " " $2 != "run.outputs null" { printf "%s (%s)\n", $1, $2 }' "$T_TMP/documented" -
 }
 
 # is_documented STATUS HEADING ARGUMENT…
