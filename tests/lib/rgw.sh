@@ -45,7 +45,7 @@ rgw_started() {
 	local stat
 	{ stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
 	read -ra stat <<<"${stat##*) }"
-	[[ ${stat[0]} != [ZX] ]] && printf '%s\n' "${stat[19]}"
+	[[ ${stat[0]:-X} != [ZX] ]] && printf '%s\n' "${stat[19]}"
 }
 
 # rgw_alive DIR NAME
