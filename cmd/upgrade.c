@@ -11,6 +11,7 @@
 #include "cmd/plan_source.h"
 #include "cmd/runner.h"
 #include "cmd/summary.h"
+#include "cmd/sets.h"
 #include "orchestrator/stack/parameters.h"
 
 #define PLAN "upgrade"
@@ -79,6 +80,26 @@ static int check_options(struct app *app, const struct plan_source *plan, struct
 	return err_hint(err, "Leave out --skip-backup, or give --yes with it: the run records that.");
 }
 
+/* What an operator writes into the book of the day. */
+static void print_summary(const struct target *t, const json_t *parameters, const struct run_result *result)
+{
+	const json_t *o = result->outputs;
+	const char *from = json_get_str(parameters, "from_version", NULL), *set = output_text(o, "backup", "backup_id"),
+		   *kept = output_text(o, "savepoint", "kept_name");
+	char *time cleanup(mem_freep) = text_duration(result->elapsed_ms);
+
+	printf("stack        %s\n", t->stack);
+	printf("version      %s%s%s\n", from ? from : "", from ? " -> " : "", json_get_str(parameters, "version", "-"));
+	if (set)
+		printf("backup set   %s, taken before\n", set);
+	else if (json_get_bool(parameters, "skip_backup", false))
+		printf("backup set   none: left out on request\n");
+	if (kept)
+		printf("kept         database \"%s\", as it was before; \"holdfast drop-old %s\" drops it\n", kept, kept);
+	printf("time         %s\n", time);
+	printf("way back     holdfast rollback %s\n", result->run_id);
+}
+
 static int run_plan(
 	struct app *app, const struct plan_source *plan, const struct target *t, json_t *parameters, struct error *err)
 {
@@ -98,7 +119,7 @@ static int run_plan(
 	if (runner_finish(&r, plan->name, &result, err) < 0)
 		return -1;
 	if (!r.options.is_dry_run && !app->is_json && !app->ui.is_quiet)
-		summary_print(PLAN, parameters, &result, false);
+		print_summary(t, parameters, &result);
 	return 0;
 }
 
