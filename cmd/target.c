@@ -337,6 +337,29 @@ int target_open_repository(struct app *app, const char *name_or_url, unsigned fl
 	return 0;
 }
 
+static int check_repository(struct app *app, const char *name_or_url, struct error *err)
+{
+	const struct config_repository *r = config_repository(&app->config, name_or_url);
+
+	if (r)
+		return config_repository_check(r, err);
+	return is_place(name_or_url) ? 0 : unknown_repository(app, name_or_url, err);
+}
+
+int target_check_repositories(struct app *app, const struct target *t, struct error *err)
+{
+	struct error first cleanup(err_clear) = ERROR_INIT, failure cleanup(err_clear) = ERROR_INIT;
+
+	for (size_t i = 0; i < t->repositories_count; i++) {
+		if (check_repository(app, t->repositories[i], &failure) == 0)
+			return 0;
+		if (first.class == ERR_NONE)
+			err_move(&first, &failure);
+		err_clear(&failure);
+	}
+	return first.class == ERR_NONE ? 0 : err_move(err, &first);
+}
+
 int target_open_first(struct app *app, const struct target *t, struct repository **ret, struct error *err)
 {
 	struct error first cleanup(err_clear) = ERROR_INIT, failure cleanup(err_clear) = ERROR_INIT;

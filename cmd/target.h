@@ -40,6 +40,9 @@ int target_set_repositories(struct app *app, struct target *t, const struct opti
 /* Of the target's repositories as a parameter of a plan: a string, or an array of strings; NULL: none. */
 json_t *target_repository_parameter(const struct target *t);
 
+/* Before a server is waited for: fails, with the first one's error, when none of the target's repositories is configured so that it could be
+ * opened.  One that is mends nothing of the others, which the run tells. */
+int target_check_repositories(struct app *app, const struct target *t, struct error *err) must_check;
 /* By configured name, directory or URL; ${flags}: enum repository_flag. */
 int target_open_repository(
 	struct app *app, const char *name_or_url, unsigned flags, struct repository **ret, struct error *err) must_check;

@@ -138,7 +138,8 @@ int cmd_upgrade(struct app *app, struct error *err)
 		return err_hint(err, "That is how \"holdfast upgrade\" tells a plan what to upgrade to.");
 	}
 	parameters = parameters_of(app, &plan, &t);
-	if (check_options(app, &plan, err) < 0 || config_plan_parameters(t.config_stack, plan.declared, parameters, err) < 0)
+	if (target_check_repositories(app, &t, err) < 0 || check_options(app, &plan, err) < 0 ||
+		config_plan_parameters(t.config_stack, plan.declared, parameters, err) < 0)
 		return -1;
 	rc = is_there_already(app, &plan, t.stack, parameters, err);
 	if (rc != 0)

@@ -67,6 +67,8 @@ int config_repository_url(const struct config_repository *r, char **ret, struct 
  */
 int config_repository_open(const struct config_repository *r, const struct repository_options *o, struct repository **ret,
 	struct error *err) must_check;
+/* Whether all that is configured can be read and makes sense; asks neither the place nor a command. */
+int config_repository_check(const struct config_repository *r, struct error *err) must_check;
 /* The same for who opens the place otherwise, such as doctor: use() gets the options, which are valid during the call. */
 int config_repository_with(const struct config_repository *r, const struct repository_options *o,
 	int (*use)(void *ctx, const struct repository_options *o, struct error *err), void *ctx, struct error *err) must_check;

@@ -293,6 +293,13 @@ static int build(struct building *b, struct error *err)
 		: 0;
 }
 
+int config_repository_check(const struct config_repository *r, struct error *err)
+{
+	struct building b cleanup(building_release) = {.r = r, .options = {.name = r->name, .read_back = -1}};
+
+	return build(&b, err);
+}
+
 int config_repository_with(const struct config_repository *r, const struct repository_options *o,
 	int (*use)(void *ctx, const struct repository_options *o, struct error *err), void *ctx, struct error *err)
 {

@@ -110,3 +110,13 @@ mkdir "$T_TMP/full"
 touch "$T_TMP/full/file"
 t_exit 2 "$HOLDFAST" backup -d app -r "$T_TMP/full" --on-interrupted abandon
 t_match "$t_err" "no repository at \"$T_TMP/full\""
+
+t_begin a_repository_that_cannot_be_opened_is_told_before_the_server_is_waited_for
+# shellcheck disable=SC2016 # a name of a variable
+printf 'version: 1\nrepositories:\n  off: { url: s3://b, endpoint: "http://127.0.0.1:1", access_key_id: env:NOT_SET, secret_access_key: x }\n  near: { url: %s }\nstacks:\n  app: { database: { url: "host=%s dbname=app" }, repositories: [off] }\n' \
+	"$repository" "$T_TMP/nowhere" >"$T_TMP/off.yaml"
+SECONDS=0
+t_exit 2 "$HOLDFAST" --config "$T_TMP/off.yaml" backup
+t_match "$t_err" 'off.yaml:3:[0-9]+: access_key_id: environment variable "NOT_SET" is not set'
+t_is "$((SECONDS < 10))" 1 'at once'
+t_exit 0 "$HOLDFAST" --config "$T_TMP/off.yaml" -q backup -d app -h "$PGHOST" -r near
