@@ -113,7 +113,7 @@ t_match "$t_err" "no repository at \"$T_TMP/full\""
 
 t_begin a_repository_that_cannot_be_opened_is_told_before_the_server_is_waited_for
 # shellcheck disable=SC2016 # a name of a variable
-printf 'version: 1\nrepositories:\n  off: { url: s3://b, endpoint: "http://127.0.0.1:1", access_key_id: env:NOT_SET, secret_access_key: x }\n  near: { url: %s }\nstacks:\n  app: { database: { url: "host=%s dbname=app" }, repositories: [off] }\n' \
+printf 'version: 1\nrepositories:\n  off: { url: s3://bucket, endpoint: "http://127.0.0.1:1", access_key_id: env:NOT_SET, secret_access_key: x }\n  near: { url: %s }\nstacks:\n  app: { database: { url: "host=%s dbname=app" }, repositories: [off] }\n' \
 	"$repository" "$T_TMP/nowhere" >"$T_TMP/off.yaml"
 SECONDS=0
 t_exit 2 "$HOLDFAST" --config "$T_TMP/off.yaml" backup
