@@ -102,9 +102,14 @@ int restore_tables_discard(const struct table_restore_options *o, struct error *
  *          connection limit were made on ${new_db} before (restore_adopt_settings()).
  */
 int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err) must_check;
+/* The limit alone: sessions go on. */
+int swap_fence_limit(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err) must_check;
+#define SWAP_LIMIT_NOTE "holdfast.connection_limit" /* the setting of the database that holds the noted limit */
 int swap_unfence(struct pg *maintenance, const char *database, int64_t limit, struct error *err) must_check;
 int swap_databases(
 	struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;
+/* Runs ${sql}, a transaction that renames ${databases} (NULL-terminated), ending their sessions until it succeeds; ERR_RETRY after a minute. */
+int swap_rename(struct pg *pg, const char *const *databases, const char *sql, struct error *err) must_check;
 /* 1: ${kept_name} and ${database} exist and ${new_db} does not; 0: not swapped; -1.  ${kept_name} NULL: there was no ${database} to keep. */
 int swap_is_done(
 	struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;

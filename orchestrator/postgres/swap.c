@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "orchestrator/postgres/restore_private.h"
 
-#define NOTE "holdfast.connection_limit"
+#define NOTE SWAP_LIMIT_NOTE
 #define SWAP_ATTEMPT_MS 60000
 
 struct names {
@@ -79,7 +79,7 @@ static int end_sessions(struct pg *maintenance, const char *database, struct err
 		1, (const char *const[]){database}, NULL, err);
 }
 
-int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err)
+int swap_fence_limit(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err)
 {
 	char *ident cleanup(mem_freep) = pg_ident(database);
 	struct error denied cleanup(err_clear) = ERROR_INIT;
@@ -97,9 +97,16 @@ int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_li
 		if (pg_execf(maintenance, err, "ALTER DATABASE %s CONNECTION LIMIT 0", ident) < 0)
 			return err_context(err, "could not fence database \"%s\"", database);
 	}
+	*ret_old_limit = limit;
+	return 0;
+}
+
+int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err)
+{
+	if (swap_fence_limit(maintenance, database, ret_old_limit, err) < 0)
+		return -1;
 	if (end_sessions(maintenance, database, err) < 0)
 		return err_context(err, "could not end the sessions of database \"%s\"", database);
-	*ret_old_limit = limit;
 	return 0;
 }
 
@@ -238,7 +245,7 @@ static bool is_in_use(const struct error *err)
 }
 
 /* RENAME waits five seconds for the sessions of the database to go; whoever connects meanwhile is ended before the next attempt. */
-static int rename_until(struct pg *pg, const char *const *databases, const char *sql, struct error *err)
+int swap_rename(struct pg *pg, const char *const *databases, const char *sql, struct error *err)
 {
 	int64_t deadline = clock_mono_ms() + SWAP_ATTEMPT_MS;
 
@@ -295,7 +302,7 @@ int swap_databases(struct pg *maintenance, const char *database, const char *new
 			literal);
 	}
 	buf_printf(&sql, "ALTER DATABASE %s RENAME TO %s; COMMIT", n.new_db, n.database);
-	if (rename_until(maintenance, both, buf_str(&sql), err) < 0)
+	if (swap_rename(maintenance, both, buf_str(&sql), err) < 0)
 		return err_context(err, "could not put database \"%s\" in the place of \"%s\"", new_db, database);
 	return 0;
 }
@@ -331,7 +338,7 @@ int swap_revert(struct pg *maintenance, const char *database, const char *new_db
 	sql = mem_printf(
 		"BEGIN; ALTER DATABASE %s RENAME TO %s; ALTER DATABASE %s RENAME TO %s; COMMENT ON DATABASE %s IS %s; COMMIT",
 		n.database, n.new_db, n.kept, n.database, n.database, comment);
-	if (rename_until(maintenance, both, sql, err) < 0)
+	if (swap_rename(maintenance, both, sql, err) < 0)
 		return err_context(err, "could not put database \"%s\" back in the place of \"%s\"", kept_name, database);
 	return 0;
 }
