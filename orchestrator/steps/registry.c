@@ -1,3 +1,4 @@
+#include "orchestrator/steps/command.h"
 #include "orchestrator/steps/files.h"
 
 const struct step_kind *const step_kinds[] = {
@@ -21,5 +22,13 @@ const struct step_kind *const step_kinds[] = {
 	&step_postgres_swap,
 	&step_restore_files_preflight,
 	&step_restore_files,
+	&step_exec,
+	&step_service_stop,
+	&step_service_start,
+	&step_health_wait,
+	&step_http_job,
+	&step_wait,
+	&step_compare,
+	&step_notify,
 	NULL,
 };
