@@ -55,6 +55,7 @@ enum event_kind {
 	EVENT_STEP_RETRY,
 	EVENT_STEP_FAILED,
 	EVENT_STEP_UNDONE,
+	EVENT_STEP_WAITING, /* for a person; the text says for what */
 };
 
 struct event {

@@ -187,6 +187,9 @@ static void put_event(struct ui *ui, const struct event *ev, struct buf *b)
 	case EVENT_STEP_UNDONE:
 		buf_printf(b, "%s: undone\n", step);
 		break;
+	case EVENT_STEP_WAITING:
+		buf_printf(b, "%s: waiting\n", step);
+		break;
 	case EVENT_STEP_STARTED:
 	case EVENT_RUN_FINISHED:
 		break;
@@ -205,7 +208,8 @@ static void on_event(void *ctx, const struct event *ev)
 		step_begin(ui, ev);
 	if (!ui->is_quiet)
 		put_event(ui, ev, &b);
-	if (ev->kind == EVENT_STEP_DONE || ev->kind == EVENT_STEP_FAILED || ev->kind == EVENT_RUN_FINISHED)
+	if (ev->kind == EVENT_STEP_DONE || ev->kind == EVENT_STEP_FAILED || ev->kind == EVENT_STEP_WAITING ||
+		ev->kind == EVENT_RUN_FINISHED)
 		step_end(ui);
 	draw(ui, &b);
 	pthread_mutex_unlock(&ui->lock);

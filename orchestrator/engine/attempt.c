@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "orchestrator/engine/pause.h"
 #include "orchestrator/engine/retry.h"
 #include "orchestrator/engine/watchdog.h"
 
@@ -61,6 +62,7 @@ static int call(struct run *run, const struct plan_step *step, enum step_verb ve
 		[VERB_PROBE] = step->kind->probe,
 		[VERB_RUN] = step->kind->run,
 		[VERB_UNDO] = step->kind->undo,
+		[VERB_MAY_UNDO] = step->kind->may_undo,
 		[VERB_UNFENCE] = step->kind->unfence,
 	};
 	int rc;
@@ -84,12 +86,28 @@ static void reset_progress(struct progress *p)
 	atomic_store(&p->phase, NULL);
 }
 
+/* What undoing is told of the way back: a run inside a step is told what the step was. */
+static const json_t *undoing_of(const struct run *run, enum step_verb verb)
+{
+	if (verb != VERB_UNDO && verb != VERB_MAY_UNDO)
+		return NULL;
+	return run->undoing ? run->undoing : run->state.undoing;
+}
+
+static json_t *known_outputs(const struct run *run, const struct plan_step *step)
+{
+	if (run->dry_outputs)
+		return json_incref(run->dry_outputs);
+	return step->is_after_rollback ? state_outputs_of_all(&run->state) : state_outputs(&run->state);
+}
+
 int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, struct progress *progress, json_t **ret_outputs,
 	struct error *err)
 {
-	json_t *known cleanup(json_decrefpp) = run->dry_outputs ? json_incref(run->dry_outputs) : state_outputs(&run->state);
+	json_t *known cleanup(json_decrefpp) = known_outputs(run, step);
 	json_t *params cleanup(json_decrefpp) = NULL;
 	json_t *outputs cleanup(json_decrefpp) = json_object(), *checkpoint cleanup(json_decrefpp) = NULL;
+	bool is_back = verb == VERB_UNDO || verb == VERB_MAY_UNDO;
 	struct template_scope scope = run_scope(run, known);
 	const struct step_record *rec = state_step(&run->state, step->id);
 	struct cancel cancel cleanup(cancel_release) = {.fd = -1};
@@ -103,12 +121,17 @@ int attempt(struct run *run, const struct plan_step *step, enum step_verb verb, 
 	checkpoint = rec && rec->checkpoint ? json_incref(rec->checkpoint) : NULL;
 	reset_progress(progress);
 	ctx = (struct step_context){.run_id = run->run_id,
+		.shown_run_id = run_outermost(run)->run_id,
 		.run_dir = run->dir,
+		.state_dir = run->o->state_dir,
 		.step_id = step->id,
+		.run_created = run->state.created,
 		.attempt = rec ? rec->attempts : 1,
 		.is_dry_run = run->o->is_dry_run,
 		.params = params,
 		.checkpoint = checkpoint,
+		.done = is_back && rec ? rec->outputs : NULL,
+		.undoing = undoing_of(run, verb),
 		.outputs = outputs,
 		.cancel = &cancel,
 		.progress = progress,
@@ -187,6 +210,10 @@ enum outcome attempt_failed(struct run *run, const struct plan_step *step, enum 
 		return FAILED;
 	if (run_is_cancelled(run))
 		return INTERRUPTED;
+	if (err->class == ERR_WAITING && verb == VERB_RUN)
+		return WAITING;
+	if (err->class == ERR_CANCELLED && pause_stands(run->o->state_dir, run->state.stack, NULL))
+		return PAUSED; /* a run inside the step has stopped for it */
 	if (record_failed(run, step, verb, will_retry, err, &cannot) < 0) {
 		err_move(err, &cannot);
 		return FAILED;

@@ -71,7 +71,7 @@ int run_dry(struct run *run, struct run_result *ret, struct error *err)
 	ret->outputs = json_object();
 	run->dry_outputs = ret->outputs;
 	ret->status = RUN_DONE;
-	for (size_t i = 0; i < run->plan.steps_count; i++) {
+	for (size_t i = 0; i < run->plan.forward_count; i++) {
 		const struct plan_step *step = &run->plan.steps[i];
 		json_t *entry = NULL;
 		int rc = go_through(run, step, ret->outputs, unknown, &entry, &ret->error);

@@ -33,36 +33,66 @@ int run_lift_own_fences(struct run *run, struct error *err)
 	return run_complete(run, &text, err) < 0 ? -1 : lift(run, err);
 }
 
-static int lift_of(const struct run *mine, const char *run_id, struct error *err)
-{
-	struct run run cleanup(run_release);
-	char *runs cleanup(mem_freep) = io_path_join(mine->o->state_dir, "runs"), *path cleanup(mem_freep) = NULL;
-
-	run_init(&run, mine->o);
-	run.run_id = mem_strdup(run_id);
-	run.dir = io_path_join(runs, run_id);
-	path = io_path_join(run.dir, "journal");
-	return journal_read(path, state_apply, &run.state, err) < 0 ? -1 : run_lift_own_fences(&run, err);
-}
-
 /* A step that may have put a fence up was started and is not done. */
-static bool may_stand(const struct run *mine, const struct run_summary *s)
+static bool may_stand(const struct run *run)
 {
-	size_t i;
-	json_t *entry;
+	for (size_t i = 0; i < run->state.steps_count; i++) {
+		const struct step_record *rec = &run->state.steps[i];
+		const struct step_kind *kind = step_kind_find(run->o->kinds, rec->uses);
 
-	if (!s->is_resumable || !s->stack || strcmp(s->stack, mine->o->stack) != 0)
-		return false;
-	json_array_foreach(s->steps, i, entry)
-	{
-		const struct step_kind *kind = step_kind_find(mine->o->kinds, json_get_str(entry, "uses", ""));
-		const char *state = json_get_str(entry, "state", "");
-
-		if (kind && kind->unfence &&
-			(strcmp(state, step_state_name(STEP_IN_FLIGHT)) == 0 || strcmp(state, step_state_name(STEP_FAILED)) == 0))
+		if (kind && kind->unfence && rec->has_effect && rec->state != STEP_DONE)
 			return true;
 	}
 	return false;
+}
+
+struct search {
+	const struct run *mine;
+	size_t lifted;
+};
+
+/* The run in ${dir}, and those inside its steps. */
+static int lift_in(void *ctx, const char *dir, struct error *err)
+{
+	struct search *s = ctx;
+	struct run run cleanup(run_release);
+	char *path cleanup(mem_freep) = io_path_join(dir, "journal");
+	int rc;
+
+	run_init(&run, s->mine->o);
+	run.dir = mem_strdup(dir);
+	rc = journal_read(path, state_apply, &run.state, err);
+	if (rc <= 0 || state_is_closed(&run.state))
+		return rc < 0 ? -1 : 0;
+	run.run_id = mem_strdup(run.state.run_id);
+	if (may_stand(&run)) {
+		if (run_lift_own_fences(&run, err) < 0)
+			return -1;
+		s->lifted++;
+	}
+	return nested_each(dir, lift_in, s, err);
+}
+
+int run_lift_nested_fences(struct run *run, struct error *err)
+{
+	struct search s = {.mine = run};
+
+	return nested_each(run->dir, lift_in, &s, err);
+}
+
+static void lift_of(struct run *mine, const struct run_summary *summary)
+{
+	char *dir cleanup(mem_freep) = mem_printf("%s/runs/%s", mine->o->state_dir, summary->run_id);
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	struct search s = {.mine = mine};
+
+	if (!summary->is_resumable || !summary->stack || strcmp(summary->stack, mine->o->stack) != 0)
+		return;
+	if (lift_in(&s, dir, &err) < 0)
+		event_text(mine->o->events, EVENT_WARNING, "could not lift what run \"%s\" put up to keep clients out: %s",
+			summary->run_id, err.message);
+	else if (s.lifted)
+		event_text(mine->o->events, EVENT_INFO, "nothing that run \"%s\" put up keeps clients out", summary->run_id);
 }
 
 void run_lift_fences(struct run *run)
@@ -75,16 +105,7 @@ void run_lift_fences(struct run *run)
 		event_text(run->o->events, EVENT_WARNING, "could not look for fences of earlier runs: %s", err.message);
 		return;
 	}
-	for (size_t i = 0; i < count; i++) {
-		if (!may_stand(run, &list[i]))
-			continue;
-		if (lift_of(run, list[i].run_id, &err) < 0)
-			event_text(run->o->events, EVENT_WARNING, "could not lift what run \"%s\" put up to keep clients out: %s",
-				list[i].run_id, err.message);
-		else
-			event_text(
-				run->o->events, EVENT_INFO, "nothing that run \"%s\" put up keeps clients out", list[i].run_id);
-		err_clear(&err);
-	}
+	for (size_t i = 0; i < count; i++)
+		lift_of(run, &list[i]);
 	runs_list_release(list, count);
 }

@@ -98,7 +98,7 @@ int run_give_up(const struct run_options *options, const char *run_id, struct ru
 	run_init(&run, options);
 	if (run_open(&run, run_id, err) < 0 || take_guard_if_there(&run, err) < 0)
 		return -1;
-	if (has_fence(&run) && run_lift_own_fences(&run, &why) < 0) {
+	if ((has_fence(&run) && run_lift_own_fences(&run, &why) < 0) || run_lift_nested_fences(&run, &why) < 0) {
 		ret->is_fence_left = true;
 		event_text(options->events, EVENT_WARNING, "could not lift what run \"%s\" put up to keep clients out: %s",
 			run_id, why.message);

@@ -68,7 +68,7 @@ static void write_holder(const struct run_lock *l, const char *run_id)
 		return;
 }
 
-static int check_stack_name(const char *stack, struct error *err)
+int lock_check_stack(const char *stack, struct error *err)
 {
 	if (!stack || !*stack || *stack == '.' || strchr(stack, '/') || strlen(stack) > 200)
 		return err_set(err, ERR_CONFIG, "stack name \"%s\" cannot be used as a file name", stack ? stack : "");
@@ -97,7 +97,7 @@ int lock_acquire(const char *state_dir, const char *stack, const char *run_id, i
 	struct run_lock l cleanup(lock_release) = RUN_LOCK_INIT;
 	char *dir cleanup(mem_freep) = io_path_join(state_dir, "locks");
 
-	if (check_stack_name(stack, err) < 0 || io_make_dirs(dir, err) < 0)
+	if (lock_check_stack(stack, err) < 0 || io_make_dirs(dir, err) < 0)
 		return -1;
 	l.path = lock_path(state_dir, stack);
 	l.fd = open(l.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -28,6 +28,8 @@ struct run_lock {
 int lock_acquire(const char *state_dir, const char *stack, const char *run_id, int64_t timeout_ms, struct cancel *cancel,
 	struct run_lock *ret, struct error *err) must_check;
 void lock_release(struct run_lock *l); /* for cleanup too */
+/* ERR_CONFIG: a stack's name that is no file name. */
+int lock_check_stack(const char *stack, struct error *err) must_check;
 
 /* 1 held, with the holder's run id (malloc'd, "" when unknown), 0 free. -1 */
 int lock_holder(const char *state_dir, const char *stack, char **ret_run_id, struct error *err) must_check;

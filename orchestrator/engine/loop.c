@@ -12,6 +12,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/json.h"
+#include "orchestrator/engine/pause.h"
 
 static int record_done(struct run *run, const struct plan_step *step, json_t *outputs, bool is_found, struct error *err)
 {
@@ -59,18 +60,18 @@ static enum outcome try_until_done(struct run *run, const struct plan_step *step
 	}
 }
 
-static enum outcome go_through(struct run *run, const struct plan_step *step, struct error *err)
+static enum outcome run_step(struct run *run, const struct plan_step *step, struct error *err)
 {
 	struct step_record *rec = state_step(&run->state, step->id);
-	struct progress progress = {0};
+	struct progress own = {0}, *progress = run->progress ? run->progress : &own;
 	int64_t start_ms = clock_mono_ms();
-	enum outcome out = try_until_done(run, step, &progress, err);
-	struct event ev = {.attempt = rec->attempts, .elapsed_ms = clock_mono_ms() - start_ms, .progress = &progress};
+	enum outcome out = try_until_done(run, step, progress, err);
+	struct event ev = {.attempt = rec->attempts, .elapsed_ms = clock_mono_ms() - start_ms, .progress = progress};
 
 	if (out == WENT_ON) {
 		ev.kind = EVENT_STEP_DONE;
 	} else {
-		ev.kind = EVENT_STEP_FAILED;
+		ev.kind = out == WAITING ? EVENT_STEP_WAITING : EVENT_STEP_FAILED;
 		ev.text = err->message;
 		ev.detail = err->detail;
 		ev.hint = err->hint;
@@ -86,7 +87,8 @@ static enum outcome go_through(struct run *run, const struct plan_step *step, st
 static int is_wanted(struct run *run, const struct plan_step *step, struct error *err)
 {
 	struct step_record *rec = state_step(&run->state, step->id);
-	json_t *outputs cleanup(json_decrefpp) = state_outputs(&run->state);
+	json_t *outputs cleanup(json_decrefpp) = step->is_after_rollback ? state_outputs_of_all(&run->state)
+									 : state_outputs(&run->state);
 	struct template_scope scope = run_scope(run, outputs);
 
 	if (rec->state == STEP_DONE || rec->is_passed_over) {
@@ -103,6 +105,12 @@ static int is_wanted(struct run *run, const struct plan_step *step, struct error
 	if (rec->state == STEP_SKIPPED)
 		return 0;
 	return run_record(run, json_pack("{s:s, s:s}", "type", "step.skipped", "step", step->id), err);
+}
+
+/* Nobody can do anything with the id of a run inside a step. */
+static const char *id_to_name(const struct run *run)
+{
+	return run_outermost(run)->run_id;
 }
 
 static void set_failed_step(struct run_result *ret, const char *id)
@@ -122,13 +130,66 @@ void run_interrupt(struct run *run, const char *step, struct run_result *ret, st
 		error_to_json(why, r);
 	ret->status = RUN_INTERRUPTED;
 	set_failed_step(ret, step);
-	err_set(&ret->error, ERR_CANCELLED, "run \"%s\" was interrupted", run->run_id);
+	err_set(&ret->error, ERR_CANCELLED, "run \"%s\" was interrupted", id_to_name(run));
 	if (step)
 		err_detail(&ret->error, "Step \"%s\" of plan \"%s\" was in flight.", step, run->plan.name);
-	err_hint(&ret->error, "Run \"holdfast resume %s\" to continue.", run->run_id);
+	err_hint(&ret->error, "Run \"holdfast resume %s\" to continue.", id_to_name(run));
 	if (run_record(run, r, &cannot) < 0) /* a killed run looks the same, and resumes the same */
 		err_context(&ret->error, "%s", cannot.message);
 	err_clear(why);
+}
+
+/* A pause: what it says stands in the journal, so that nobody has to ask why the run stands still. */
+static void pause_run(struct run *run, const char *step, struct run_result *ret)
+{
+	struct error cannot cleanup(err_clear) = ERROR_INIT;
+	json_t *note cleanup(json_decrefpp) = NULL;
+	json_t *r = json_pack("{s:s}", "type", "run.paused");
+	char *text cleanup(mem_freep) = NULL;
+
+	if (pause_stands(run->o->state_dir, run->state.stack, &note))
+		text = pause_text(note);
+	if (step)
+		json_object_set_new(r, "step", json_string(step));
+	json_object_set(r, "pause", note ? note : json_null());
+	ret->status = RUN_INTERRUPTED;
+	set_failed_step(ret, step);
+	err_set(&ret->error, ERR_CANCELLED, "run \"%s\" was paused", id_to_name(run));
+	err_detail(&ret->error, "%s%s.", text ? "R" : "The pause has been taken away since", text ? text + 1 : "");
+	err_hint(&ret->error, "After \"holdfast unpause\" run \"holdfast resume %s\" to continue.", id_to_name(run));
+	error_to_json(&ret->error, r);
+	if (run_record(run, r, &cannot) < 0)
+		err_context(&ret->error, "%s", cannot.message);
+}
+
+static void wait_for_approval(struct run *run, const char *step, struct run_result *ret, struct error *why)
+{
+	struct error cannot cleanup(err_clear) = ERROR_INIT;
+	json_t *r = json_pack("{s:s, s:s}", "type", "run.waiting", "step", step);
+
+	ret->status = RUN_WAITING;
+	set_failed_step(ret, step);
+	error_to_json(why, r);
+	if (run_record(run, r, &cannot) < 0)
+		err_context(why, "%s", cannot.message);
+	err_move(&ret->error, why);
+}
+
+void run_stop_for(struct run *run, enum outcome out, const char *step, struct run_result *ret, struct error *why)
+{
+	if (out == WAITING)
+		wait_for_approval(run, step, ret, why);
+	else if (out == PAUSED)
+		pause_run(run, step, ret);
+	else
+		run_interrupt(run, step, ret, why);
+}
+
+enum outcome run_may_go_on(const struct run *run)
+{
+	if (run_is_cancelled(run))
+		return INTERRUPTED;
+	return pause_stands(run->o->state_dir, run->state.stack, NULL) ? PAUSED : WENT_ON;
 }
 
 /* Only checks were started: there is nothing to continue or to undo, and the next run need not mind this one. */
@@ -150,23 +211,43 @@ static bool has_changed(struct run *run)
 	return false;
 }
 
+/* What can be done now.  A hint of the step stands, and what a person has to decide comes behind it. */
+static void hint_way_on(struct run *run, bool is_asking, struct error *why)
+{
+	char *said cleanup(mem_freep) = NULL;
+
+	if (run->outer)
+		return; /* the run around it says what can be done */
+	if (!is_asking) {
+		err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to continue.", run->run_id);
+		return;
+	}
+	said = why->hint;
+	why->hint = NULL;
+	err_hint(why, "%s%s\"holdfast rollback %s\" puts back what was before; \"holdfast resume %s\" tries the step again.",
+		said ? said : "", said ? " " : "", run->run_id, run->run_id);
+}
+
 /* The step failed for good and the plan stops there. */
 static void stop(struct run *run, const struct plan_step *step, struct run_result *ret, struct error *why)
 {
 	struct error cannot cleanup(err_clear) = ERROR_INIT;
-	bool is_closed = is_unchanged(run);
+	bool is_closed = is_unchanged(run) && !run->outer;
+	bool is_asking = step->on_failure == ON_FAILURE_ASK && !is_closed && !run->outer;
 	json_t *r;
 
 	err_detail(why, "Step \"%s\" of plan \"%s\" failed in attempt %d.", step->id, run->plan.name,
 		state_step(&run->state, step->id)->attempts);
 	if (!is_closed)
-		err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to continue.", run->run_id);
+		hint_way_on(run, is_asking, why);
 	ret->has_changed = has_changed(run);
-	ret->status = RUN_FAILED;
+	ret->status = is_asking ? RUN_WAITING : RUN_FAILED;
 	set_failed_step(ret, step->id);
 	if (!run->is_journal_lost) {
 		r = json_pack(
 			"{s:s, s:s, s:s}", "type", "run.finished", "status", is_closed ? "refused" : "failed", "step", step->id);
+		if (is_asking)
+			json_object_set_new(r, "asks", json_true());
 		error_to_json(why, r);
 		if (run_record(run, r, &cannot) < 0) /* the step's failure stands in the journal: nothing is lost */
 			err_context(why, "%s", cannot.message);
@@ -182,29 +263,36 @@ static void finish(struct run *run, struct run_result *ret)
 	if (run_record(run, json_pack("{s:s, s:s}", "type", "run.finished", "status", "done"), &why) == 0)
 		return;
 	ret->status = RUN_FAILED;
-	err_hint(&why, "All steps are done; \"holdfast resume %s\" closes the run.", run->run_id);
+	err_hint(&why, "All steps are done; \"holdfast resume %s\" closes the run.", id_to_name(run));
 	err_move(&ret->error, &why);
+}
+
+enum outcome run_step_if_wanted(struct run *run, const struct plan_step *step, struct error *why)
+{
+	enum outcome out;
+	int wanted;
+
+	if (run_is_cancelled(run))
+		return INTERRUPTED;
+	wanted = is_wanted(run, step, why);
+	if (wanted <= 0)
+		return wanted < 0 ? FAILED : WENT_ON;
+	out = run_may_go_on(run);
+	return out == WENT_ON ? run_step(run, step, why) : out;
 }
 
 void run_forward(struct run *run, struct run_result *ret)
 {
-	for (size_t i = 0; i < run->plan.steps_count; i++) {
+	for (size_t i = 0; i < run->plan.forward_count; i++) {
 		const struct plan_step *step = &run->plan.steps[i];
 		struct error why cleanup(err_clear) = ERROR_INIT;
-		enum outcome out = WENT_ON;
-		int wanted;
+		enum outcome out = run_step_if_wanted(run, step, &why);
+		bool is_begun = state_step(&run->state, step->id)->has_effect;
 
-		if (run_is_cancelled(run)) {
-			run_interrupt(run, NULL, ret, &why);
-			return;
-		}
-		wanted = is_wanted(run, step, &why);
-		if (wanted != 0)
-			out = wanted < 0 ? FAILED : go_through(run, step, &why);
 		if (out == WENT_ON)
 			continue;
-		if (out == INTERRUPTED)
-			run_interrupt(run, step->id, ret, &why);
+		if (out != FAILED)
+			run_stop_for(run, out, is_begun ? step->id : NULL, ret, &why);
 		else if (step->on_failure == ON_FAILURE_ROLLBACK && !run->is_journal_lost)
 			run_backward(run, ret, &why);
 		else

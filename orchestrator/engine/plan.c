@@ -33,7 +33,7 @@ static int read_word(const struct yaml_node *n, const char *what, const char **r
 
 static int read_on_failure(const struct yaml_node *n, enum on_failure *ret, struct error *err)
 {
-	static const char *const words[] = {"stop", "continue", "rollback", NULL};
+	static const char *const words[] = {"stop", "continue", "rollback", "ask", NULL};
 	const char *text, *near;
 
 	if (!n)
@@ -46,7 +46,7 @@ static int read_on_failure(const struct yaml_node *n, enum on_failure *ret, stru
 			return 0;
 		}
 	}
-	yaml_error(n, err, "on_failure must be stop, continue or rollback, not \"%s\"", text);
+	yaml_error(n, err, "on_failure must be stop, continue, rollback or ask, not \"%s\"", text);
 	near = nearest_word(text, words);
 	return near ? err_hint(err, "Did you mean \"%s\"?", near) : -1;
 }
@@ -116,7 +116,21 @@ static int read_params(struct plan *plan, const struct yaml_node *n, struct erro
 
 /* --- steps --- */
 
-static int read_with_items(struct plan *plan, struct plan_with *w, const struct yaml_node *n, struct error *err)
+static int read_with_items(struct plan *plan, struct plan_with *w, const struct yaml_node *n, int depth, struct error *err);
+
+/* An argument vector within a list of them. */
+static int read_vector(struct plan *plan, struct plan_with *w, size_t i, const struct yaml_node *n, struct error *err)
+{
+	struct plan_with *v = arena_alloc(&plan->arena, sizeof(*v));
+
+	memset(v, 0, sizeof(*v));
+	v->spec = w->spec;
+	w->vectors[i] = v;
+	w->count++;
+	return read_with_items(plan, v, n, 1, err);
+}
+
+static int read_with_items(struct plan *plan, struct plan_with *w, const struct yaml_node *n, int depth, struct error *err)
 {
 	const struct yaml_node *one[1] = {n};
 	size_t count = n->type == YAML_SCALAR ? !n->is_null : n->count;
@@ -125,9 +139,17 @@ static int read_with_items(struct plan *plan, struct plan_with *w, const struct 
 	w->type = n->type;
 	w->items = arena_alloc(&plan->arena, (count + 1) * sizeof(*w->items));
 	w->keys = arena_alloc(&plan->arena, (count + 1) * sizeof(*w->keys));
+	w->vectors = arena_alloc(&plan->arena, (count + 1) * sizeof(struct plan_with *));
+	memset(w->items, 0, (count + 1) * sizeof(*w->items));
+	memset(w->vectors, 0, (count + 1) * sizeof(struct plan_with *));
 	for (size_t i = 0; i < count; i++) {
 		const struct yaml_node *item = n->type == YAML_SCALAR ? one[0] : n->values[i];
 
+		if (item->type == YAML_SEQUENCE && n->type == YAML_SEQUENCE && w->spec->type == PARAM_ARGVS && depth == 0) {
+			if (read_vector(plan, w, i, item, err) < 0)
+				return -1;
+			continue;
+		}
 		if (item->type != YAML_SCALAR)
 			return yaml_error(item, err, "parameter \"%s\" goes deeper than a list or map of strings", w->spec->name);
 		if (n->type == YAML_MAPPING)
@@ -150,7 +172,7 @@ static int read_with(struct plan *plan, struct plan_step *s, const struct yaml_n
 		struct plan_with *w = &s->with[i];
 
 		w->spec = check_kind_param(s, n->keys[i], err);
-		if (!w->spec || read_with_items(plan, w, n->values[i], err) < 0)
+		if (!w->spec || read_with_items(plan, w, n->values[i], 0, err) < 0)
 			return -1;
 		s->with_count++;
 	}
@@ -192,6 +214,14 @@ static int read_times(struct plan_step *s, const struct yaml_node *n, struct err
 	return 0;
 }
 
+/* After a rollback there is nothing to go back to, and nobody to ask about it. */
+static int check_after(const struct plan_step *s, const struct yaml_node *n, struct error *err)
+{
+	if (s->on_failure == ON_FAILURE_STOP || s->on_failure == ON_FAILURE_CONTINUE)
+		return 0;
+	return yaml_error(n, err, "on_failure of step \"%s\", which runs after the rollback, must be stop or continue", s->id);
+}
+
 static int read_step(
 	struct plan *plan, size_t i, const struct yaml_node *n, const struct step_kind *const *kinds, struct error *err)
 {
@@ -200,7 +230,8 @@ static int read_step(
 	struct plan_step *s = &plan->steps[i];
 
 	s->at = n;
-	s->on_failure = plan->on_failure;
+	s->is_after_rollback = i >= plan->forward_count;
+	s->on_failure = s->is_after_rollback ? ON_FAILURE_STOP : plan->on_failure;
 	if (yaml_want_type(n, YAML_MAPPING, "step", err) < 0 || yaml_check_keys(n, known, err) < 0)
 		return -1;
 	if (!yaml_get(n, "id"))
@@ -215,12 +246,15 @@ static int read_step(
 	if (read_on_failure(yaml_get(n, "on_failure"), &s->on_failure, err) < 0 || read_times(s, n, err) < 0 ||
 		read_when(plan, s, yaml_get(n, "when"), err) < 0 || read_with(plan, s, yaml_get(n, "with"), err) < 0)
 		return -1;
+	if (s->is_after_rollback && check_after(s, yaml_get(n, "on_failure"), err) < 0)
+		return -1;
 	return check_step(plan, i, err);
 }
 
 static int read_steps(struct plan *plan, const struct step_kind *const *kinds, struct error *err)
 {
-	const struct yaml_node *n = yaml_get(plan->doc.root, "steps");
+	const struct yaml_node *n = yaml_get(plan->doc.root, "steps"), *after = yaml_get(plan->doc.root, "after_rollback");
+	size_t after_count;
 
 	if (!n)
 		return yaml_error(plan->doc.root, err, "plan \"%s\" has no steps", plan->name);
@@ -228,10 +262,32 @@ static int read_steps(struct plan *plan, const struct step_kind *const *kinds, s
 		return -1;
 	if (n->count == 0)
 		return yaml_error(plan->doc.root, err, "plan \"%s\" has no steps", plan->name);
-	plan->steps = arena_alloc(&plan->arena, n->count * sizeof(*plan->steps));
-	for (size_t i = 0; i < n->count; i++) {
+	if (after && !(after->type == YAML_SCALAR && after->is_null) &&
+		yaml_want_type(after, YAML_SEQUENCE, "after_rollback", err) < 0)
+		return -1;
+	after_count = after && after->type == YAML_SEQUENCE ? after->count : 0;
+	plan->steps = arena_alloc(&plan->arena, (n->count + after_count) * sizeof(*plan->steps));
+	plan->forward_count = n->count;
+	for (size_t i = 0; i < n->count + after_count; i++) {
 		plan->steps_count++;
-		if (read_step(plan, i, n->values[i], kinds, err) < 0)
+		if (read_step(plan, i, i < n->count ? n->values[i] : after->values[i - n->count], kinds, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int read_flags(struct plan *plan, struct error *err)
+{
+	const struct {
+		const char *name;
+		bool *ret;
+	} flags[] = {{"can_rollback", &plan->can_rollback}, {"must_finish", &plan->must_finish},
+		{"beside_unfinished", &plan->beside_unfinished}};
+
+	for (size_t i = 0; i < array_len(flags); i++) {
+		const struct yaml_node *n = yaml_get(plan->doc.root, flags[i].name);
+
+		if (n && yaml_want_bool(n, flags[i].name, flags[i].ret, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -239,7 +295,8 @@ static int read_steps(struct plan *plan, const struct step_kind *const *kinds, s
 
 int plan_load(struct plan *plan, const char *file, const char *text, const struct step_kind *const *kinds, struct error *err)
 {
-	static const char *const known[] = {"name", "about", "on_failure", "parameters", "steps", NULL};
+	static const char *const known[] = {"name", "about", "on_failure", "can_rollback", "must_finish", "beside_unfinished",
+		"parameters", "steps", "after_rollback", NULL};
 	const struct yaml_node *root;
 	uint8_t sum[SHA256_BYTES];
 
@@ -260,6 +317,8 @@ int plan_load(struct plan *plan, const char *file, const char *text, const struc
 	if (yaml_get(root, "about") && yaml_want_str(yaml_get(root, "about"), "about", &plan->about, err) < 0)
 		return -1;
 	if (read_on_failure(yaml_get(root, "on_failure"), &plan->on_failure, err) < 0)
+		return -1;
+	if (read_flags(plan, err) < 0)
 		return -1;
 	return read_params(plan, yaml_get(root, "parameters"), err) < 0 ? -1 : read_steps(plan, kinds, err);
 }

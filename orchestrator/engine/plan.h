@@ -3,7 +3,10 @@
  *
  *   name: backup
  *   about: one line
- *   on_failure: stop                  # default of the steps: stop, continue, rollback
+ *   on_failure: stop                  # default of the steps: stop, continue, rollback, ask
+ *   can_rollback: true                # "holdfast rollback" without RUN means the newest run of such a plan
+ *   must_finish: true                 # while a run of it is unfinished no other plan is started for the stack …
+ *   beside_unfinished: true           # … but those that say this
  *   parameters:
  *     jobs: { type: int, default: 2, required: false, secret: false, about: "…" }
  *     stop: { type: list, from: services.stop, about: "…" }   # who starts the run takes it from the stack's configuration
@@ -17,6 +20,8 @@
  *       deadline: 10m                 # of one attempt
  *       stall: 30m                    # an attempt without any progress for so long has failed; 0: may stand still
  *       on_failure: rollback
+ *   after_rollback:                   # run forward when everything is undone; may refer to outputs of all steps above
+ *     - { id: health, uses: health.wait }
  *
  * A step with neither deadline nor stall has a stall of 30 minutes.  Whatever can be known before the run starts is checked by
  * plan_load(); all its failures are ERR_CONFIG with file, line and column.  A plan is immutable once loaded.
@@ -33,7 +38,7 @@
 #define PLAN_DEFAULT_RETRY_DELAY_MS 1000
 #define PLAN_MAX_RETRIES 1000
 
-enum on_failure { ON_FAILURE_STOP, ON_FAILURE_CONTINUE, ON_FAILURE_ROLLBACK };
+enum on_failure { ON_FAILURE_STOP, ON_FAILURE_CONTINUE, ON_FAILURE_ROLLBACK, ON_FAILURE_ASK };
 
 struct plan_param {
 	const char *name, *about;
@@ -51,6 +56,7 @@ struct plan_with {
 	size_t count;      /* a scalar has one item, or none when it is null */
 	const char **keys; /* mapping */
 	struct template *items;
+	struct plan_with **vectors; /* PARAM_ARGVS written as a sequence: the items that are sequences themselves, else NULL */
 };
 
 struct plan_step {
@@ -59,6 +65,7 @@ struct plan_step {
 	const struct yaml_node *at;
 	struct plan_with *with;
 	size_t with_count;
+	bool is_after_rollback;
 	bool has_when, is_when_negated;
 	struct template when;
 	int retries;
@@ -74,8 +81,9 @@ struct plan {
 	enum on_failure on_failure;
 	struct plan_param *params;
 	size_t params_count;
-	struct plan_step *steps;
-	size_t steps_count;
+	bool can_rollback, must_finish, beside_unfinished;
+	struct plan_step *steps; /* the way forward, then what comes after a rollback */
+	size_t steps_count, forward_count;
 	char sha256[SHA256_HEX_BYTES]; /* of the exact text */
 };
 

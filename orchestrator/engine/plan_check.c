@@ -88,12 +88,13 @@ static int check_step_ref(const struct plan *plan, size_t index, const struct ya
 	ssize_t *ret, struct error *err)
 {
 	struct words names cleanup(words_release) = {0};
-	const struct yaml_node *all = yaml_get(plan->doc.root, "steps");
+	const struct yaml_node *all = yaml_get(plan->doc.root, plan->steps[index].is_after_rollback ? "after_rollback" : "steps");
+	size_t from = plan->steps[index].is_after_rollback ? index - plan->forward_count : index;
 
 	*ret = plan_step_find(plan, part->text);
 	if (*ret >= 0 && (size_t)*ret < index)
 		return 0;
-	for (size_t i = index; i < all->count; i++) {
+	for (size_t i = from; i < all->count; i++) {
 		const struct yaml_node *id = yaml_get(all->values[i], "id");
 
 		if (id && id->type == YAML_SCALAR && strcmp(id->text, part->text) == 0)
@@ -205,6 +206,16 @@ static int check_required(const struct plan_step *s, struct error *err)
 	return 0;
 }
 
+static int check_with(const struct plan *plan, size_t index, const struct plan_with *w, struct error *err)
+{
+	for (size_t i = 0; i < w->count; i++) {
+		if (w->vectors[i] ? check_with(plan, index, w->vectors[i], err) < 0
+				  : check_with_template(plan, index, w, &w->items[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int check_step(const struct plan *plan, size_t index, struct error *err)
 {
 	static const struct template_scope nothing_known = {.is_all_unknown = true};
@@ -212,10 +223,8 @@ int check_step(const struct plan *plan, size_t index, struct error *err)
 	json_t *params cleanup(json_decrefpp) = NULL;
 
 	for (size_t i = 0; i < s->with_count; i++) {
-		for (size_t j = 0; j < s->with[i].count; j++) {
-			if (check_with_template(plan, index, &s->with[i], &s->with[i].items[j], err) < 0)
-				return -1;
-		}
+		if (check_with(plan, index, &s->with[i], err) < 0)
+			return -1;
 	}
 	if (check_when(plan, index, err) < 0 || check_required(s, err) < 0)
 		return -1;

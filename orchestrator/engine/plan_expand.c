@@ -73,7 +73,8 @@ static enum template_result expand_many(
 
 	for (size_t i = 0; i < w->count; i++) {
 		json_t *item = NULL;
-		enum template_result r = template_expand(&w->items[i], scope, &item, err);
+		enum template_result r = w->vectors[i] ? expand_many(w->vectors[i], scope, &item, err)
+						       : template_expand(&w->items[i], scope, &item, err);
 
 		if (r == TEMPLATE_FAILED)
 			return r;
@@ -81,7 +82,9 @@ static enum template_result expand_many(
 			whole = r;
 		if (!item)
 			continue;
-		if (w->type == YAML_SEQUENCE)
+		if (w->vectors[i])
+			json_array_append_new(all, item);
+		else if (w->type == YAML_SEQUENCE)
 			add_item(all, item);
 		else
 			json_object_set_new(all, w->keys[i], item);

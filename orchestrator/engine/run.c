@@ -15,6 +15,8 @@
 #include "base/crashpoint.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "orchestrator/engine/pause.h"
+#include "orchestrator/engine/person.h"
 #include "orchestrator/engine/retry.h"
 #include "orchestrator/engine/summary.h"
 
@@ -73,13 +75,36 @@ void error_from_json(const json_t *record, struct error *err)
 		err_hint(err, "%s", json_get_str(record, "hint", ""));
 }
 
+const struct run *run_outermost(const struct run *run)
+{
+	while (run->outer)
+		run = run->outer;
+	return run;
+}
+
+/* "outer/inner" for a step of a run inside a step. */
+static char *step_path(const struct run *run, const char *id)
+{
+	char *path = mem_strdup(id);
+
+	for (; run->outer; run = run->outer) {
+		char *longer = mem_printf("%s/%s", run->outer_step, path);
+
+		free(path);
+		path = longer;
+	}
+	return path;
+}
+
 void run_emit(struct run *run, struct event ev, const struct plan_step *step)
 {
-	ev.run_id = run->run_id;
-	if (step) {
-		ev.step = step->id;
-		ev.uses = step->kind->name;
-	}
+	char *path cleanup(mem_freep) = step ? step_path(run, step->id) : NULL;
+
+	if (run->outer && !step)
+		return; /* its beginning and end are those of the step around it */
+	ev.run_id = run_outermost(run)->run_id;
+	ev.step = path;
+	ev.uses = step ? step->kind->name : NULL;
 	event_emit(run->o->events, &ev);
 }
 
@@ -93,7 +118,7 @@ void run_init(struct run *run, const struct run_options *o)
 
 void run_release(struct run *run)
 {
-	if (run->is_guard_held && run->o->guard->release)
+	if (run->is_guard_held && run->o->guard->release && !run->outer)
 		run->o->guard->release(run->o->guard->ctx);
 	journal_close(&run->journal);
 	lock_release(&run->lock);
@@ -134,7 +159,7 @@ static int take_lock(struct run *run, const char *stack, struct error *err)
 }
 
 /* Every step's parameters, as far as they follow from the plan's: what is wrong with them is told before anything runs. */
-static int check_steps(const struct run *run, struct error *err)
+int run_check_steps(const struct run *run, struct error *err)
 {
 	struct template_scope scope = run_scope(run, NULL);
 
@@ -168,21 +193,39 @@ static int make_run_id(struct run *run, struct error *err)
 	return 0;
 }
 
-static int prepare_start(struct run *run, struct error *err)
+int run_prepare(struct run *run, struct error *err)
 {
 	if (plan_load(&run->plan, plan_label(run->o), run->o->plan_text, run->o->kinds, err) < 0 ||
 		plan_parameters(&run->plan, run->o->parameters, &run->params, err) < 0 || make_run_id(run, err) < 0)
 		return -1;
-	return check_steps(run, err);
+	return run_check_steps(run, err);
 }
 
 static json_t *steps_json(const struct plan *plan)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < plan->steps_count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "id", plan->steps[i].id, "uses", plan->steps[i].kind->name));
+	for (size_t i = 0; i < plan->steps_count; i++) {
+		json_t *step = json_pack("{s:s, s:s}", "id", plan->steps[i].id, "uses", plan->steps[i].kind->name);
+
+		if (plan->steps[i].is_after_rollback)
+			json_object_set_new(step, "after_rollback", json_true());
+		json_array_append_new(list, step);
+	}
 	return list;
+}
+
+/* What others want to know of the run without its plan's text. */
+static void add_flags(const struct plan *plan, json_t *record)
+{
+	const struct {
+		const char *name;
+		bool is_set;
+	} flags[] = {{"can_rollback", plan->can_rollback}, {"must_finish", plan->must_finish}};
+
+	for (size_t i = 0; i < array_len(flags); i++)
+		if (flags[i].is_set)
+			json_object_set_new(record, flags[i].name, json_true());
 }
 
 static int created_record(struct run *run, json_t **ret, struct error *err)
@@ -194,7 +237,11 @@ static int created_record(struct run *run, json_t **ret, struct error *err)
 	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "type", "run.created", "format", JOURNAL_FORMAT,
 		"run", run->run_id, "stack", run->o->stack, "plan", run->plan.name, "plan_sha256", run->plan.sha256, "parameters",
 		params, "omitted", omitted, "redacted", redacted, "steps", steps_json(&run->plan));
-	return *ret ? 0 : err_set(err, ERR_CONFIG, "stack name \"%s\" is not valid UTF-8", run->o->stack);
+	if (!*ret)
+		return err_set(err, ERR_CONFIG, "stack name \"%s\" is not valid UTF-8", run->o->stack);
+	person_to_json(*ret);
+	add_flags(&run->plan, *ret);
+	return 0;
 }
 
 static int fill_directory(struct run *run, const char *dir, struct error *err)
@@ -211,16 +258,14 @@ static int fill_directory(struct run *run, const char *dir, struct error *err)
 	return state_apply(&run->state, record, err);
 }
 
-static int create_files(struct run *run, struct error *err)
+int run_create(struct run *run, const char *parent, const char *name, const char *fresh_name, struct error *err)
 {
-	char *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
-	char *name cleanup(mem_freep) = mem_printf(".new-%s", run->o->stack);
-	char *fresh cleanup(mem_freep) = io_path_join(runs, name);
+	char *fresh cleanup(mem_freep) = io_path_join(parent, fresh_name);
 	char *journal_path cleanup(mem_freep) = NULL;
 	struct error ignored cleanup(err_clear) = ERROR_INIT;
 
-	run->dir = io_path_join(runs, run->run_id);
-	if (io_make_dirs(runs, err) < 0)
+	run->dir = io_path_join(parent, name);
+	if (io_make_dirs(parent, err) < 0)
 		return -1;
 	if (fill_directory(run, fresh, err) < 0 ||
 		(rename(fresh, run->dir) < 0 && err_sys(err, "could not create run directory \"%s\"", run->dir))) {
@@ -231,15 +276,24 @@ static int create_files(struct run *run, struct error *err)
 	}
 	journal_path = io_path_join(run->dir, "journal");
 	journal_moved(&run->journal, journal_path);
-	if (io_sync_dir(runs, err) < 0)
+	if (io_sync_dir(parent, err) < 0)
 		return -1;
 	crash_point("journal");
 	return 0;
 }
 
+static int create_files(struct run *run, struct error *err)
+{
+	char *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
+	char *fresh cleanup(mem_freep) = mem_printf(".new-%s", run->o->stack);
+
+	return run_create(run, runs, run->run_id, fresh, err);
+}
+
 static void close_run(struct run *run, struct run_result *ret)
 {
 	ret->outputs = state_outputs(&run->state);
+	ret->undone = run->state.undone ? json_incref(run->state.undone) : json_array();
 	ret->elapsed_ms = clock_mono_ms() - run->started_mono_ms;
 	run_emit(run,
 		(struct event){.kind = EVENT_RUN_FINISHED,
@@ -256,12 +310,13 @@ int run_start(const struct run_options *options, struct run_result *ret, struct 
 
 	memset(ret, 0, sizeof(*ret));
 	run_init(&run, options);
-	if (prepare_start(&run, err) < 0)
+	if (run_prepare(&run, err) < 0)
 		return -1;
 	ret->run_id = mem_strdup(run.run_id);
 	if (options->is_dry_run)
 		return run_dry(&run, ret, err);
-	if (take_lock(&run, options->stack, err) < 0 || take_guard(&run, err) < 0)
+	if (pause_check(options->state_dir, options->stack, err) < 0 || take_lock(&run, options->stack, err) < 0 ||
+		run_check_others(&run, err) < 0 || take_guard(&run, err) < 0)
 		return -1;
 	run_lift_fences(&run);
 	if (create_files(&run, err) < 0)
@@ -317,8 +372,8 @@ int run_load_plan(struct run *run, struct buf *text, struct error *err)
 		err_set(err, ERR_CORRUPT, "plan \"%s\" is not the one run \"%s\" was started with", path, run->run_id);
 		err_detail(err, "Its SHA-256 is %s, the journal has %s. Nothing was changed.", hex, run->state.plan_sha256);
 	}
-	return err_hint(
-		err, "Put it back. Where it is lost, \"holdfast abandon %s --force\" closes the run as it stands.", run->run_id);
+	return err_hint(err, "Put it back. Where it is lost, \"holdfast abandon %s --force\" closes the run as it stands.",
+		run_outermost(run)->run_id);
 }
 
 /* Under the lock: the journal as it is now. */
@@ -368,22 +423,27 @@ int run_complete(struct run *run, struct buf *text, struct error *err)
 	return plan_parameters(&run->plan, given, &run->params, err);
 }
 
-static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struct error *err)
+void run_go_on(struct run *run, struct run_result *ret)
 {
 	struct error why cleanup(err_clear) = ERROR_INIT;
 
-	if (take_guard(run, err) < 0 ||
-		run_record(run, json_pack("{s:s, s:i}", "type", "run.resumed", "pid", (int)getpid()), err) < 0)
-		return -1;
-	if (is_abandon && run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "abandon"), err) < 0)
-		return -1;
-	run_emit(run, (struct event){.kind = EVENT_RUN_STARTED, .text = run->plan.about}, NULL);
 	if (run->state.failure)
 		error_from_json(run->state.failure, &why);
 	if (run->state.is_undoing)
 		run_backward(run, ret, &why);
 	else
 		run_forward(run, ret);
+}
+
+static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struct error *err)
+{
+	if (take_guard(run, err) < 0 ||
+		run_record(run, json_pack("{s:s, s:i}", "type", "run.resumed", "pid", (int)getpid()), err) < 0)
+		return -1;
+	if (is_abandon && run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "abandon"), err) < 0)
+		return -1;
+	run_emit(run, (struct event){.kind = EVENT_RUN_STARTED, .text = run->plan.about}, NULL);
+	run_go_on(run, ret);
 	close_run(run, ret);
 	return 0;
 }
@@ -399,7 +459,8 @@ static int resume(
 	if (options->is_dry_run)
 		return err_set(
 			err, ERR_CONFIG, "run \"%s\" was started already: it cannot be resumed or abandoned on trial", run_id);
-	if (run_open(&run, run_id, err) < 0 || run_complete(&run, &text, err) < 0 || check_steps(&run, err) < 0)
+	if (run_open(&run, run_id, err) < 0 || pause_check(options->state_dir, run.state.stack, err) < 0 ||
+		run_complete(&run, &text, err) < 0 || run_check_steps(&run, err) < 0)
 		return -1;
 	ret->run_id = mem_strdup(run_id);
 	return go_on(&run, is_abandon, ret, err);
@@ -420,6 +481,7 @@ void run_result_release(struct run_result *r)
 	free(r->run_id);
 	free(r->failed_step);
 	json_decref(r->outputs);
+	json_decref(r->undone);
 	json_decref(r->dry_run);
 	err_clear(&r->error);
 	memset(r, 0, sizeof(*r));

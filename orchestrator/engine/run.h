@@ -55,7 +55,8 @@ enum run_status {
 struct run_result {
 	enum run_status status;
 	char *run_id;
-	json_t *outputs;    /* object: step id → outputs */
+	json_t *outputs; /* object: step id → outputs */
+	json_t *undone; /* array of {step, uses, outputs}: what the way back has undone, in its order; "put_back" is for a person */
 	char *failed_step;  /* NULL when none */
 	struct error error; /* of the failed step, when status is not RUN_DONE */
 	bool has_changed;   /* a step that changes something is done: a refusal does not mean that all is as before */
@@ -99,9 +100,12 @@ struct run_summary {
 	char *step;                    /* in flight or failed; may be NULL */
 	char *message, *detail, *hint; /* of the last failure; may be NULL */
 	bool is_resumable;
-	json_t *parameters; /* journaled: without secrets */
-	json_t *outputs;    /* step id → outputs */
-	json_t *steps;      /* array of {id, uses, state, attempts, started_at, ended_at} in plan order */
+	json_t *parameters;             /* journaled: without secrets */
+	json_t *outputs;                /* step id → outputs */
+	json_t *steps;                  /* array of {id, uses, state, attempts, started_at, ended_at} in plan order */
+	json_t *undone;                 /* as in run_result */
+	bool can_rollback, must_finish; /* what its plan says */
+	bool is_asking;                 /* failed, and somebody has to decide whether forward or back */
 };
 /* All runs below ${state_dir}, newest first; a damaged journal gives an entry with state "damaged" and its message. */
 int runs_list(const char *state_dir, struct run_summary **ret, size_t *ret_count, struct error *err) must_check;

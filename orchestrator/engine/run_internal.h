@@ -22,13 +22,28 @@ struct run {
 	bool is_guard_held;
 	bool is_journal_lost; /* an append failed: no further effect */
 	char *run_id, *dir;
-	json_t *params;        /* typed, secrets included */
-	json_t *dry_outputs;   /* dry run: of the checks so far (borrowed); else NULL */
+	json_t *params;      /* typed, secrets included */
+	json_t *dry_outputs; /* dry run: of the checks so far (borrowed); else NULL */
+	/* A run inside a step of another: the one around it, that step's id, progress and what it was told of the way back (all borrowed). */
+	struct run *outer;
+	const char *outer_step;
+	struct progress *progress;
+	const json_t *undoing; /* what undo() and may_undo() are told, where the journal does not say it; else NULL */
 	pthread_mutex_t mutex; /* journal and state: threads of a step may write checkpoints */
 	int64_t started_mono_ms;
 };
 
 /* --- run.c --- */
+
+const struct run *run_outermost(const struct run *run);
+/* Plan, parameters, id: everything a start checks before it changes anything. */
+int run_prepare(struct run *run, struct error *err) must_check;
+/* Makes the run's directory ${parent}/${name}, whole; ${fresh}: its name until then. */
+int run_create(struct run *run, const char *parent, const char *name, const char *fresh, struct error *err) must_check;
+/* Goes on, forward or back, after run.resumed; to the end. */
+void run_go_on(struct run *run, struct run_result *ret);
+/* Every step's parameters, as far as they follow from the plan's. */
+int run_check_steps(const struct run *run, struct error *err) must_check;
 
 /* Appends ${record} (taken over) and applies it to the state.  After a failure every later call fails too. */
 int run_record(struct run *run, json_t *record, struct error *err) must_check;
@@ -51,7 +66,7 @@ int run_complete(struct run *run, struct buf *text, struct error *err) must_chec
 
 /* --- attempt.c --- */
 
-enum step_verb { VERB_PROBE, VERB_RUN, VERB_UNDO, VERB_UNFENCE };
+enum step_verb { VERB_PROBE, VERB_RUN, VERB_UNDO, VERB_MAY_UNDO, VERB_UNFENCE };
 
 /*
  * Calls one function of the step's kind, watched.  Returns what it returned; ${ret_outputs} (may be NULL): a new reference.
@@ -63,10 +78,10 @@ bool run_is_cancelled(const struct run *run); /* by signal, from outside */
 /* The same for what is no step: no further attempt after ${until_ms} of clock_mono_ms(); -1 with ${err} untouched then.  ERR_CANCELLED. */
 int retry_wait_until(struct run *run, int64_t until_ms, int failures, const struct error *why, struct error *err) must_check;
 /* How going through a step ended. */
-enum outcome { WENT_ON, INTERRUPTED, FAILED };
+enum outcome { WENT_ON, INTERRUPTED, PAUSED, WAITING, FAILED };
 /*
  * After an attempt that failed with ${err}, the ${failures}th of this start: journals it, and where another is worth it waits and
- * clears ${err}: WENT_ON.  Else FAILED or INTERRUPTED.
+ * clears ${err}: WENT_ON.  Else how the run ends; an approval that is waited for (WAITING) is no failure and not journaled as one.
  */
 enum outcome attempt_failed(
 	struct run *run, const struct plan_step *step, enum step_verb verb, int failures, struct error *err) must_check;
@@ -75,8 +90,13 @@ enum outcome attempt_failed(
 
 /* Goes forward to the end of the plan, or back.  ret->status and ret->error say how it ended. */
 void run_forward(struct run *run, struct run_result *ret);
-/* Ends the run by a signal. */
+/* Ends this start by a signal, a pause, or to wait for an approval: resume goes on. */
 void run_interrupt(struct run *run, const char *step, struct run_result *ret, struct error *why);
+void run_stop_for(struct run *run, enum outcome out, const char *step, struct run_result *ret, struct error *why);
+/* Goes through one step, with its retries, unless it is done or not wanted. */
+enum outcome run_step_if_wanted(struct run *run, const struct plan_step *step, struct error *why) must_check;
+/* What stands in the way of the next step: a signal or a pause. */
+enum outcome run_may_go_on(const struct run *run) must_check;
 
 /* --- undo.c --- */
 
@@ -87,12 +107,27 @@ void run_backward(struct run *run, struct run_result *ret, struct error *why);
 
 int run_dry(struct run *run, struct run_result *ret, struct error *err) must_check;
 
+/* --- others.c --- */
+
+/* ERR_REFUSED: an unfinished run of the stack has to come to its end first. */
+int run_check_others(struct run *run, struct error *err) must_check;
+/* ERR_REFUSED: a later run has built upon what ${run} did. */
+int run_check_later(struct run *run, struct error *err) must_check;
+
+/* --- nested.c --- */
+
+/* Calls ${visit} for the directory of every run inside a step of the run in ${dir}; -1 stops. */
+int nested_each(
+	const char *dir, int (*visit)(void *ctx, const char *dir, struct error *err), void *ctx, struct error *err) must_check;
+
 /* --- fences.c --- */
 
 /* Takes down what killed runs of the stack left up.  What cannot be is told as a warning. */
 void run_lift_fences(struct run *run);
 /* Those of ${run} itself, whose journal was read. */
 int run_lift_own_fences(struct run *run, struct error *err) must_check;
+/* Those of the runs inside its steps. */
+int run_lift_nested_fences(struct run *run, struct error *err) must_check;
 
 /* --- secrets.c --- */
 

@@ -18,6 +18,8 @@ static const char *const step_state_names[] = {
 static const char *const phase_names[] = {
 	[PHASE_RUNNING] = NULL,
 	[PHASE_INTERRUPTED] = "interrupted",
+	[PHASE_PAUSED] = "paused",
+	[PHASE_WAITING] = "waiting",
 	[PHASE_FAILED] = "failed",
 	[PHASE_STUCK] = "stuck",
 	[PHASE_DONE] = "done",
@@ -62,15 +64,38 @@ json_t *state_outputs(const struct run_state *s)
 	return all;
 }
 
+json_t *state_outputs_of_all(const struct run_state *s)
+{
+	json_t *all = state_outputs(s);
+
+	for (size_t i = 0; i < s->steps_count; i++) {
+		if (s->steps[i].state == STEP_UNDONE && s->steps[i].former)
+			json_object_set(all, s->steps[i].id, s->steps[i].former);
+	}
+	return all;
+}
+
+bool state_has_effects(const struct run_state *s)
+{
+	for (size_t i = 0; i < s->steps_count; i++) {
+		if (s->steps[i].has_effect && !s->steps[i].is_after_rollback)
+			return true;
+	}
+	return false;
+}
+
 void state_release(struct run_state *s)
 {
 	for (size_t i = 0; i < s->steps_count; i++) {
 		json_decref(s->steps[i].outputs);
+		json_decref(s->steps[i].former);
 		json_decref(s->steps[i].checkpoint);
 	}
 	free(s->steps);
 	json_decref(s->failure);
 	json_decref(s->ending);
+	json_decref(s->undoing);
+	json_decref(s->undone);
 	json_decref(s->created);
 	memset(s, 0, sizeof(*s));
 }
@@ -93,6 +118,7 @@ static int apply_steps(struct run_state *s, const json_t *list, struct error *er
 		if (json_want_str(item, "id", "step", &s->steps[i].id, err) < 0 ||
 			json_want_str(item, "uses", "step", &s->steps[i].uses, err) < 0)
 			return -1;
+		s->steps[i].is_after_rollback = json_get_bool(item, "after_rollback", false);
 		s->steps_count++;
 	}
 	return 0;
@@ -137,30 +163,57 @@ static int apply_resumed(struct run_state *s, const json_t *r, int64_t at_ms, st
 	return 0;
 }
 
-static int apply_undoing(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
-{
-	(void)at_ms;
-	if (s->phase != PHASE_RUNNING)
-		return broken(err, "the run is undone after its end");
-	s->is_undoing = true;
-	s->is_abandoned = strcmp(json_get_str(r, "reason", ""), "abandon") == 0;
-	return 0;
-}
-
 static void keep(json_t **slot, const json_t *r)
 {
 	json_decref(*slot);
 	*slot = json_incref((json_t *)(uintptr_t)r);
 }
 
-static int apply_interrupted(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
+static int apply_undoing(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
+{
+	bool is_closed_for_good = state_is_closed(s) && s->phase != PHASE_DONE;
+
+	(void)at_ms;
+	if (s->phase != PHASE_RUNNING && (is_closed_for_good || !json_get_bool(r, "reopens", false)))
+		return broken(err, "the run is undone after its end");
+	if (!s->is_undoing) {
+		json_decref(s->undone);
+		s->undone = NULL;
+	}
+	s->phase = PHASE_RUNNING;
+	s->ended_at_ms = 0;
+	json_decref(s->ending);
+	s->ending = NULL;
+	s->is_undoing = true;
+	s->is_abandoned = strcmp(json_get_str(r, "reason", ""), "abandon") == 0;
+	keep(&s->undoing, r);
+	return 0;
+}
+
+/* The ends that "holdfast resume" goes on from as if nothing had been. */
+static int apply_stopped(struct run_state *s, const json_t *r, int64_t at_ms, enum run_phase phase, struct error *err)
 {
 	if (s->phase != PHASE_RUNNING)
-		return broken(err, "the run is interrupted after its end");
+		return err_set(err, ERR_CORRUPT, "the run is %s after its end", run_phase_name(phase));
 	keep(&s->ending, r);
-	s->phase = PHASE_INTERRUPTED;
+	s->phase = phase;
 	s->ended_at_ms = at_ms;
 	return 0;
+}
+
+static int apply_interrupted(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
+{
+	return apply_stopped(s, r, at_ms, PHASE_INTERRUPTED, err);
+}
+
+static int apply_paused(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
+{
+	return apply_stopped(s, r, at_ms, PHASE_PAUSED, err);
+}
+
+static int apply_waiting(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
+{
+	return apply_stopped(s, r, at_ms, PHASE_WAITING, err);
 }
 
 static int apply_finished(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
@@ -195,8 +248,10 @@ static const struct step_record *in_flight(const struct run_state *s)
 
 static int apply_started(struct run_state *s, struct step_record *step, const json_t *r, int64_t at_ms, struct error *err)
 {
-	if (s->is_undoing)
+	if (s->is_undoing && !step->is_after_rollback)
 		return broken(err, "a step starts while the run is being undone");
+	if (step->is_after_rollback && (!s->is_undoing || state_has_effects(s)))
+		return broken(err, "a step starts that comes after the rollback");
 	if (in_flight(s) && in_flight(s) != step)
 		return broken(err, "a step starts while another is in flight");
 	if (step->state == STEP_DONE)
@@ -220,6 +275,16 @@ static int apply_checkpoint(struct run_state *s, struct step_record *step, const
 		return broken(err, "a checkpoint without its step or data");
 	json_decref(step->checkpoint);
 	step->checkpoint = json_incref(json_object_get(r, "data"));
+	return 0;
+}
+
+static int apply_approval(struct run_state *s, struct step_record *step, const json_t *r, int64_t at_ms, struct error *err)
+{
+	(void)s;
+	(void)at_ms;
+	if (step->state != STEP_IN_FLIGHT)
+		return broken(err, "an approval of a step that is not in flight");
+	keep(&step->checkpoint, r);
 	return 0;
 }
 
@@ -250,7 +315,7 @@ static int apply_failed(struct run_state *s, struct step_record *step, const jso
 	if (strcmp(json_get_str(r, "during", "run"), "undo") != 0) {
 		step->state = STEP_FAILED;
 		step->is_passed_over = json_get_bool(r, "passed_over", false);
-		if (!json_get_bool(r, "will_retry", false))
+		if (!json_get_bool(r, "will_retry", false) && !s->is_undoing) /* why it goes back stays the reason */
 			keep(&s->failure, r);
 	}
 	step->ended_at_ms = at_ms;
@@ -259,10 +324,17 @@ static int apply_failed(struct run_state *s, struct step_record *step, const jso
 
 static int apply_undone(struct run_state *s, struct step_record *step, const json_t *r, int64_t at_ms, struct error *err)
 {
-	(void)r;
-	if (!s->is_undoing || !step->has_effect)
+	json_t *outputs = json_object_get(r, "outputs");
+
+	if (!s->is_undoing || !step->has_effect || step->is_after_rollback)
 		return broken(err, "a step is undone that is not to be");
-	json_decref(step->outputs);
+	if (!s->undone)
+		s->undone = json_array();
+	json_array_append_new(s->undone,
+		json_pack("{s:s, s:s, s:o}", "step", step->id, "uses", step->uses, "outputs",
+			outputs ? json_incref(outputs) : json_object()));
+	json_decref(step->former);
+	step->former = step->outputs;
 	json_decref(step->checkpoint);
 	step->outputs = step->checkpoint = NULL;
 	step->has_effect = step->is_passed_over = false;
@@ -291,6 +363,8 @@ static const struct {
 	{.type = "run.resumed", .run = apply_resumed},
 	{.type = "run.undoing", .run = apply_undoing},
 	{.type = "run.interrupted", .run = apply_interrupted},
+	{.type = "run.paused", .run = apply_paused},
+	{.type = "run.waiting", .run = apply_waiting},
 	{.type = "run.finished", .run = apply_finished},
 	{.type = "step.started", .step = apply_started},
 	{.type = "step.checkpoint", .step = apply_checkpoint},
@@ -298,6 +372,8 @@ static const struct {
 	{.type = "step.failed", .step = apply_failed},
 	{.type = "step.undone", .step = apply_undone},
 	{.type = "step.skipped", .step = apply_skipped},
+	{.type = "approval.wanted", .step = apply_approval},
+	{.type = "approval.given", .step = apply_approval},
 };
 
 int state_apply(void *ctx, const json_t *record, struct error *err)

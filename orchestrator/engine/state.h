@@ -6,12 +6,15 @@
  *
  * Invariants (a record that would break one is ERR_CORRUPT):
  *  1. run.created is the first record and the only one of its type; it lists all steps in plan order.
- *  2. Nothing follows run.finished but run.resumed, or run.undoing where it was no "done", "rolled_back" or "abandoned".
+ *  2. Nothing follows an end but run.resumed or run.undoing: after "done" only a run.undoing that reopens the run, after "rolled_back",
+ *     "abandoned" and "refused" nothing.
  *  3. At most one step is in flight (IN_FLIGHT): a step.started is followed by step.done, step.failed or step.undone of that step
  *     before another step starts.
  *  4. Attempts of a step count up by one, over all starts of the run.
  *  5. has_effect is set by step.started and cleared by step.undone alone: a step without it has changed nothing.
- *  6. After run.undoing no step starts until a run.resumed that follows a run.finished "failed".
+ *  6. After run.undoing no step starts until a run.resumed that follows a run.finished "failed", but for those that come after the
+ *     rollback.  These start only then, and only when no other step has an effect any more.
+ *  7. An approval is wanted and given only of a step that is in flight.  The record takes the place of the step's checkpoint.
  */
 #ifndef ENGINE_STATE_H
 #define ENGINE_STATE_H
@@ -31,8 +34,10 @@ struct step_record {
 	enum step_state state;
 	int attempts;
 	bool has_effect;                    /* was started since it was last undone */
+	bool is_after_rollback;             /* runs when all others are undone */
 	bool is_passed_over;                /* failed, and the plan says to go on without it */
 	json_t *outputs;                    /* of step.done, else NULL */
+	json_t *former;                     /* those it was done with before it was undone, else NULL */
 	json_t *checkpoint;                 /* or NULL */
 	int64_t started_at_ms, ended_at_ms; /* first start, last end; 0: none */
 };
@@ -40,6 +45,8 @@ struct step_record {
 enum run_phase {
 	PHASE_RUNNING, /* no end was written: running, or killed */
 	PHASE_INTERRUPTED,
+	PHASE_PAUSED,  /* by "holdfast pause" */
+	PHASE_WAITING, /* for an approval */
 	PHASE_FAILED,
 	PHASE_STUCK,
 	PHASE_DONE,
@@ -57,6 +64,8 @@ struct run_state {
 	enum run_phase phase;
 	bool is_undoing;   /* the way is back, not forward */
 	bool is_abandoned; /* … because it was asked for */
+	json_t *undoing;   /* the run.undoing that counts; NULL: none */
+	json_t *undone;    /* array of {step, uses, outputs} in the order of undoing, or NULL */
 	json_t *failure;   /* the step.failed that was not to be retried and still stands; NULL: none */
 	json_t *ending;    /* the run.finished or run.interrupted that ended the last start; NULL: none */
 	int64_t started_at_ms, ended_at_ms;
@@ -69,7 +78,10 @@ void state_release(struct run_state *s); /* for cleanup too */
 struct step_record *state_step(struct run_state *s, const char *id); /* NULL: none */
 /* step id → outputs of the steps that are done; a new reference. */
 json_t *state_outputs(const struct run_state *s);
-bool state_is_closed(const struct run_state *s); /* done, rolled back, abandoned, refused: nothing may follow */
+/* The same, and of the steps that were done and are undone: what the steps after a rollback may refer to. */
+json_t *state_outputs_of_all(const struct run_state *s);
+bool state_has_effects(const struct run_state *s); /* of any step but those after a rollback */
+bool state_is_closed(const struct run_state *s);   /* done, rolled back, abandoned, refused: nothing may follow */
 const char *step_state_name(enum step_state state);
 const char *run_phase_name(enum run_phase phase); /* NULL for PHASE_RUNNING */
 

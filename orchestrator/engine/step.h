@@ -48,11 +48,15 @@ struct output_spec {
 
 struct step_context {
 	const char *run_id;
-	const char *run_dir; /* <state>/runs/<run-id>, where a step may keep files of its own (durably, by io_replace_file);
-	                          NULL in a dry run */
+	const char *shown_run_id; /* the run a person names: of a run inside a step, the one around it; else run_id */
+	const char *run_dir; /* where a step may keep files of its own (durably, by io_replace_file): <state>/runs/<run-id>, or
+	                               below that for a run inside a step; NULL in a dry run */
+	const char *state_dir;
 	const char *step_id;
-	int attempt;              /* from 1, over all starts of this run */
-	bool is_dry_run;          /* reached only by steps whose kind has runs_in_dry_run */
+	const json_t *
+		run_created; /* the run's first record: stack, plan, plan_sha256, uid and user of who started it; NULL in a dry run */
+	int attempt;         /* from 1, over all starts of this run */
+	bool is_dry_run;     /* reached only by steps whose kind has runs_in_dry_run */
 	const json_t *params;     /* object: checked against the kind's table, defaults filled in, ${…} expanded */
 	const json_t *checkpoint; /* what step_checkpoint() had journaled last when this call began, or NULL */
 	const json_t *done;       /* undo() and may_undo(): the outputs the step is done with, or NULL when it was never done */

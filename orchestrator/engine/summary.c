@@ -163,6 +163,10 @@ static int fill(const char *state_dir, const struct run_state *s, struct run_sum
 	ret->ended_at_ms = s->ended_at_ms;
 	ret->parameters = json_incref(s->parameters);
 	ret->outputs = state_outputs(s);
+	ret->undone = s->undone ? json_incref(s->undone) : json_array();
+	ret->can_rollback = json_get_bool(s->created, "can_rollback", false);
+	ret->must_finish = json_get_bool(s->created, "must_finish", false);
+	ret->is_asking = json_get_bool(s->ending, "asks", false);
 	ret->steps = steps_json(s);
 	fill_failure(s, ret);
 	return 0;
@@ -215,6 +219,7 @@ static void fill_damaged(const char *run_id, struct run_summary *ret, const stru
 	ret->hint = dup_or_null(why->hint);
 	ret->parameters = json_object();
 	ret->outputs = json_object();
+	ret->undone = json_array();
 	ret->steps = json_array();
 }
 
@@ -265,6 +270,7 @@ void run_summary_release(struct run_summary *s)
 	json_decref(s->parameters);
 	json_decref(s->outputs);
 	json_decref(s->steps);
+	json_decref(s->undone);
 	memset(s, 0, sizeof(*s));
 }
 

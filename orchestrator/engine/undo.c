@@ -1,6 +1,8 @@
 /*
  * The way back: every step that was started and not undone since, last first, down to the last point of no return that is done.
  * run.undoing is journaled before the first undo and step.undone after each, so that a killed rollback goes on where it was.
+ *
+ * When everything is undone, the plan's steps after the rollback run forward: whether the old state works is known only then.
  */
 #include "orchestrator/engine/run_internal.h"
 
@@ -13,11 +15,11 @@
 static enum outcome ask(
 	struct run *run, const struct plan_step *step, enum step_verb verb, int *ret_rc, json_t **ret_outputs, struct error *err)
 {
-	struct progress progress = {0};
+	struct progress own = {0}, *progress = run->progress ? run->progress : &own;
 
 	for (int failures = 1;; failures++) {
 		enum outcome out;
-		int rc = attempt(run, step, verb, &progress, ret_outputs, err);
+		int rc = attempt(run, step, verb, progress, ret_outputs, err);
 
 		if (rc >= 0) {
 			*ret_rc = rc;
@@ -31,12 +33,19 @@ static enum outcome ask(
 
 static enum outcome undo_step(struct run *run, const struct plan_step *step, struct error *err)
 {
+	json_t *outputs cleanup(json_decrefpp) = NULL;
+	json_t *r;
 	enum outcome out = WENT_ON;
 	int rc;
 
 	if (step->kind->undo)
-		out = ask(run, step, VERB_UNDO, &rc, NULL, err);
-	if (out == WENT_ON && run_record(run, json_pack("{s:s, s:s}", "type", "step.undone", "step", step->id), err) < 0)
+		out = ask(run, step, VERB_UNDO, &rc, &outputs, err);
+	if (out != WENT_ON)
+		return out;
+	r = json_pack("{s:s, s:s}", "type", "step.undone", "step", step->id);
+	if (json_object_size(outputs))
+		json_object_set(r, "outputs", outputs);
+	if (run_record(run, r, err) < 0)
 		out = FAILED;
 	if (out == WENT_ON)
 		run_emit(run, (struct event){.kind = EVENT_STEP_UNDONE}, step);
@@ -74,16 +83,16 @@ static bool is_passed(const struct run *run, const struct plan_step *step)
 static enum outcome undo_all(
 	struct run *run, const struct plan_step **ret_wall, const struct plan_step **ret_at, struct error *err)
 {
-	for (size_t i = run->plan.steps_count; i-- > 0;) {
+	for (size_t i = run->plan.forward_count; i-- > 0;) {
 		const struct plan_step *step = &run->plan.steps[i];
 		enum outcome out;
 
 		*ret_at = step;
 		if (!state_step(&run->state, step->id)->has_effect)
 			continue;
-		if (run_is_cancelled(run))
-			return INTERRUPTED;
-		out = settle(run, step, err);
+		out = run_may_go_on(run);
+		if (out == WENT_ON)
+			out = settle(run, step, err);
 		if (out != WENT_ON)
 			return out;
 		if (is_passed(run, step)) {
@@ -91,6 +100,29 @@ static enum outcome undo_all(
 			return WENT_ON;
 		}
 		out = undo_step(run, step, err);
+		if (out != WENT_ON)
+			return out;
+	}
+	return WENT_ON;
+}
+
+/* Checks alone need no proof that the old state works: nothing was changed. */
+static bool is_worth_a_proof(const struct run *run)
+{
+	for (size_t i = 0; i < run->plan.forward_count; i++)
+		if (!run->plan.steps[i].kind->runs_in_dry_run && run->state.steps[i].state == STEP_UNDONE)
+			return true;
+	return false;
+}
+
+/* The steps after the rollback, forward. */
+static enum outcome go_after(struct run *run, const struct plan_step **ret_at, struct error *err)
+{
+	for (size_t i = run->plan.forward_count; i < run->plan.steps_count && is_worth_a_proof(run); i++) {
+		enum outcome out;
+
+		*ret_at = &run->plan.steps[i];
+		out = run_step_if_wanted(run, *ret_at, err);
 		if (out != WENT_ON)
 			return out;
 	}
@@ -107,9 +139,9 @@ static char *spell_states(const struct run *run, const struct plan_step *at)
 		const char *what = step_state_name(rec->state);
 
 		if (strcmp(rec->id, at->id) == 0)
-			what = "could not be undone";
+			what = at->is_after_rollback ? "failed after the rollback" : "could not be undone";
 		else if (rec->state == STEP_DONE)
-			what = "done, not undone";
+			what = rec->is_after_rollback ? "done" : "done, not undone";
 		else if (rec->has_effect)
 			what = "begun, not undone";
 		buf_printf(&out, "%sstep \"%s\" (%s): %s", i ? "; " : "", rec->id, rec->uses, what);
@@ -123,10 +155,14 @@ static void stuck(struct run *run, const struct plan_step *at, struct run_result
 	char *states cleanup(mem_freep) = spell_states(run, at), *said = why->detail;
 	json_t *r;
 
-	err_context(why, "could not undo step \"%s\" of run \"%s\"", at->id, run->run_id);
+	if (at->is_after_rollback)
+		err_context(why, "run \"%s\" is undone, but step \"%s\" after it failed", run_outermost(run)->run_id, at->id);
+	else
+		err_context(why, "could not undo step \"%s\" of run \"%s\"", at->id, run_outermost(run)->run_id);
 	why->detail = said ? mem_printf("%s\nState: %s.", said, states) : mem_printf("State: %s.", states);
 	free(said);
-	err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to go on undoing.", run->run_id);
+	err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to go on%s.", run_outermost(run)->run_id,
+		at->is_after_rollback ? "" : " undoing");
 	ret->status = RUN_STUCK;
 	free(ret->failed_step);
 	ret->failed_step = mem_strdup(at->id);
@@ -141,17 +177,19 @@ static void stuck(struct run *run, const struct plan_step *at, struct run_result
 static void end(struct run *run, const struct plan_step *wall, struct run_result *ret, struct error *why)
 {
 	bool is_abandoned = run->state.is_abandoned;
-	const char *status = is_abandoned ? "abandoned" : wall ? "failed" : "rolled_back";
+	const char *status = wall && (run->outer || !is_abandoned) ? "failed" : is_abandoned ? "abandoned" : "rolled_back";
 	struct error cannot cleanup(err_clear) = ERROR_INIT;
 	json_t *r = json_pack("{s:s, s:s}", "type", "run.finished", "status", status);
 
 	ret->status = wall ? RUN_FAILED : RUN_ROLLED_BACK;
 	if (wall && is_abandoned) {
-		err_set(why, ERR_REFUSED, "run \"%s\" is closed, but not undone before step \"%s\"", run->run_id, wall->id);
+		err_set(why, ERR_REFUSED, "run \"%s\" is closed, but not undone before step \"%s\"", run_outermost(run)->run_id,
+			wall->id);
 		err_detail(why, "Step \"%s\" is a point of no return: it and the steps before it stay done.", wall->id);
 	} else if (wall) {
 		err_detail(why, "Step \"%s\" is a point of no return: it and the steps before it stay done.", wall->id);
-		err_hint(why, "The way is forward: when the cause is mended, run \"holdfast resume %s\".", run->run_id);
+		err_hint(why, "The way is forward: when the cause is mended, run \"holdfast resume %s\".",
+			run_outermost(run)->run_id);
 	}
 	if (ret->failed_step)
 		json_object_set_new(r, "step", json_string(ret->failed_step));
@@ -182,16 +220,18 @@ void run_backward(struct run *run, struct run_result *ret, struct error *why)
 
 	ret->failed_step = failed ? mem_strdup(failed) : NULL;
 	if (begin(run, &err) < 0) { /* nothing is undone: the run has failed, and a resume tries the step again */
-		err_hint(&err, "When the cause is mended, run \"holdfast resume %s\" to continue.", run->run_id);
+		err_hint(&err, "When the cause is mended, run \"holdfast resume %s\" to continue.", run_outermost(run)->run_id);
 		ret->status = RUN_FAILED;
 		err_move(&ret->error, &err);
 		return;
 	}
 	out = undo_all(run, &wall, &at, &err);
+	if (out == WENT_ON && !wall)
+		out = go_after(run, &at, &err);
 	if (out == WENT_ON)
 		end(run, wall, ret, why);
-	else if (out == INTERRUPTED)
-		run_interrupt(run, at->id, ret, &err);
+	else if (out != FAILED)
+		run_stop_for(run, out, at->id, ret, &err);
 	else
 		stuck(run, at, ret, &err);
 }

@@ -98,7 +98,7 @@ static void wrong_plans_are_told_with_their_place(void **state)
 		{HEAD "  - id: a\n    uses: test.act\n    when: maybe\n",
 			"plan.yaml:11:11: when must be true, false, \"${name}\" or \"!${name}\", not \"maybe\"", NULL},
 		{HEAD "  - id: a\n    uses: test.act\n    on_failure: rolback\n",
-			"plan.yaml:11:17: on_failure must be stop, continue or rollback, not \"rolback\"",
+			"plan.yaml:11:17: on_failure must be stop, continue, rollback or ask, not \"rolback\"",
 			"Did you mean \"rollback\"?"},
 		{HEAD "  - id: a\n    uses: test.act\n  - id: a\n    uses: test.act\n",
 			"plan.yaml:11:9: there are two steps \"a\"", NULL},
