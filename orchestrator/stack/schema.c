@@ -97,6 +97,7 @@ static const struct schema_key upgrade_keys[] = {
 	{"pull", SCHEMA_ARGV, .about = "command that fetches ${version} before anything is stopped"},
 	{"put_back", SCHEMA_STRING,
 		.about = "how a rollback puts the database back: restore (default) the set, or the copy made before"},
+	{"rollback_within", SCHEMA_DURATION, .about = "how long the set that was taken before is kept from being pruned"},
 	{"fence", SCHEMA_BOOL, .about = "keep other clients out of the database while it is migrated"},
 	{"post_start", SCHEMA_ARGVS,
 		.about = "commands that must succeed when the application has been started, also after a rollback"},
