@@ -169,20 +169,26 @@ static int set_one(const struct config_stack *s, const char *path, const char *n
 	return 0;
 }
 
+static int set_parameter(const struct config_stack *s, const struct yaml_node *declared, const char *name, bool is_special,
+	json_t *parameters, struct error *err)
+{
+	const struct yaml_node *from = yaml_get(declared, "from");
+	const struct special *special = from && from->text ? special_find(from->text) : NULL;
+	char *own cleanup(mem_freep) = mem_printf("parameters.%s", name);
+
+	if (json_object_get(parameters, name) || (special != NULL) != is_special)
+		return 0;
+	if (special)
+		return special->set(s, from->text, name, parameters, err);
+	return set_one(s, from && from->text ? from->text : own, name, parameters, err);
+}
+
 /* What has a name of its own first: the rest may speak of it. */
 int config_plan_parameters(const struct config_stack *s, const struct yaml_node *declared, json_t *parameters, struct error *err)
 {
-	for (int round = 0; s && declared && round < 2; round++) {
-		for (size_t i = 0; i < declared->count; i++) {
-			const struct yaml_node *from = yaml_get(declared->values[i], "from");
-			const char *name = declared->keys[i]->text;
-			const struct special *special = from && from->text ? special_find(from->text) : NULL;
-
-			if (!from || !from->text || json_object_get(parameters, name) || (special != NULL) != (round == 0))
-				continue;
-			if ((special ? special->set : set_one)(s, from->text, name, parameters, err) < 0)
+	for (int round = 0; s && declared && round < 2; round++)
+		for (size_t i = 0; i < declared->count; i++)
+			if (set_parameter(s, declared->values[i], declared->keys[i]->text, round == 0, parameters, err) < 0)
 				return -1;
-		}
-	}
 	return 0;
 }

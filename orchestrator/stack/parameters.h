@@ -11,6 +11,8 @@
  * names stand for more than a place in the file: "pinned_version" is the version that the stack's pins name now (version in
  * config.h), "files" and what else a backup takes of it are as files.h has them.
  *
+ * A parameter without "from" takes what the stack has under "parameters" by its name.
+ *
  * In what comes from the configuration, ${NAME} stands for the parameter of that name: pull: [docker, pull, "app:${version}"].
  */
 #ifndef STACK_PARAMETERS_H

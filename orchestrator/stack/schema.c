@@ -131,6 +131,7 @@ static const struct schema_key stack_keys[] = {
 	{"preflight", SCHEMA_ARGVS, .about = "commands that must succeed before an upgrade"},
 	{"upgrade", SCHEMA_MAP, .keys = upgrade_keys, .about = "what else an upgrade does"},
 	{"plans", SCHEMA_SCALARS, .about = "name: file of a plan of the stack's own; upgrade: instead of the built-in one"},
+	{"parameters", SCHEMA_FREE, .about = "values of parameters of the stack's own plans, by name"},
 	{0},
 };
 
@@ -238,6 +239,8 @@ static int check_value(const struct yaml_node *n, const struct schema_key *key, 
 		return schema_check(n, key->keys, key->name, err);
 	case SCHEMA_NAMED:
 		return check_named(n, key, err);
+	case SCHEMA_FREE:
+		return yaml_want_type(n, YAML_MAPPING, key->name, err);
 	case SCHEMA_PATHS:
 		return check_paths(n, key, err);
 	case SCHEMA_BOOL:

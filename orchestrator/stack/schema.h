@@ -24,6 +24,7 @@ enum schema_type {
 	SCHEMA_MAP,      /* a mapping with the keys of ${keys} */
 	SCHEMA_NAMED,    /* a mapping of free names to mappings with the keys of ${keys} */
 	SCHEMA_BOOL,
+	SCHEMA_FREE,  /* a mapping of free names to anything */
 	SCHEMA_PATHS, /* a mapping of free labels to a path, or to a mapping with the keys of ${keys} */
 };
 

@@ -13,6 +13,7 @@ static const char configuration[] = "version: 1\n"
 				    "    services: { stop: [compose, stop], start: [compose, up, \"v=${version}\"] }\n"
 				    "    health: { url: \"http://localhost:3001/health\", expect: { status: ok }, within: 30s }\n"
 				    "    preflight: [[a, \"${version}\"], [b]]\n"
+				    "    parameters: { worker: [stop, \"${version}\"], stop: mine }\n"
 				    "    upgrade: { pull: [pull, \"app:${version}-${nothing}\"] }\n";
 
 struct fixture {
@@ -64,12 +65,12 @@ static void a_plan_takes_what_it_asks_for(void **state)
 	assert_ok(take(f,
 			  "{ version: { type: string }, stop: { from: services.stop }, start: { from: services.start },"
 			  "  expect: { from: health.expect }, within: { from: health.within }, preflight: { from: preflight },"
-			  "  admin: { from: database.admin_url }, database: { from: database.url } }"),
+			  "  admin: { from: database.admin_url }, database: { from: database.url }, worker: { type: list } }"),
 		&f->err);
 	assert_parameters(f,
 		"{\"admin\":\"postgresql://owner@/shop\",\"database\":\"postgresql://app@/shop\",\"expect\":{\"status\":\"ok\"},"
 		"\"preflight\":[[\"a\",\"2.0\"],[\"b\"]],\"start\":[\"compose\",\"up\",\"v=2.0\"],\"stop\":[\"compose\",\"stop\"],"
-		"\"version\":\"2.0\",\"within\":\"30s\"}");
+		"\"version\":\"2.0\",\"within\":\"30s\",\"worker\":[\"stop\",\"2.0\"]}");
 }
 
 static void what_is_given_stays_and_what_is_not_configured_is_absent(void **state)
@@ -89,7 +90,7 @@ static void a_reference_to_nothing_is_told_with_its_place(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(take(f, "{ pull: { from: upgrade.pull } }"), -1);
-	assert_error_full(&f->err, ERR_CONFIG, "holdfast.yaml:10:23: \"${nothing}\" stands for nothing here", NULL,
+	assert_error_full(&f->err, ERR_CONFIG, "holdfast.yaml:11:23: \"${nothing}\" stands for nothing here", NULL,
 		"It stands for a parameter of the plan that is given as text or a number, such as ${version}.");
 }
 
