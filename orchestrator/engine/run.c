@@ -134,7 +134,7 @@ void run_release(struct run *run)
  * A server that is restarting is waited for.  Without --lock-timeout only as long as a restart usually takes: it may as well be the
  * wrong address.
  */
-static int take_guard(struct run *run, struct error *err)
+int run_take_guard(struct run *run, struct error *err)
 {
 	struct run_guard *g = run->o->guard;
 	int64_t timeout_ms = run->o->lock_timeout_ms;
@@ -290,7 +290,7 @@ static int create_files(struct run *run, struct error *err)
 	return run_create(run, runs, run->run_id, fresh, err);
 }
 
-static void close_run(struct run *run, struct run_result *ret)
+void run_close(struct run *run, struct run_result *ret)
 {
 	ret->outputs = state_outputs(&run->state);
 	ret->undone = run->state.undone ? json_incref(run->state.undone) : json_array();
@@ -316,14 +316,14 @@ int run_start(const struct run_options *options, struct run_result *ret, struct 
 	if (options->is_dry_run)
 		return run_dry(&run, ret, err);
 	if (pause_check(options->state_dir, options->stack, err) < 0 || take_lock(&run, options->stack, err) < 0 ||
-		run_check_others(&run, err) < 0 || take_guard(&run, err) < 0)
+		run_check_others(&run, err) < 0 || run_take_guard(&run, err) < 0)
 		return -1;
 	run_lift_fences(&run);
 	if (create_files(&run, err) < 0)
 		return -1;
 	run_emit(&run, (struct event){.kind = EVENT_RUN_STARTED, .text = run.plan.about}, NULL);
 	run_forward(&run, ret);
-	close_run(&run, ret);
+	run_close(&run, ret);
 	return 0;
 }
 
@@ -376,28 +376,21 @@ int run_load_plan(struct run *run, struct buf *text, struct error *err)
 		run_outermost(run)->run_id);
 }
 
-/* Under the lock: the journal as it is now. */
-static int open_journal(struct run *run, struct error *err)
+/* It may have come to its end while we waited for the lock. */
+static int check_open(const struct run *run, bool was_open, struct error *err)
 {
-	char *path cleanup(mem_freep) = io_path_join(run->dir, "journal");
-	bool was_open = run->o->was_open || !state_is_closed(&run->state);
-
-	state_release(&run->state);
-	if (journal_open(&run->journal, path, state_apply, &run->state, err) < 0)
-		return -1;
 	if (!state_is_closed(&run->state))
 		return 0;
-	if (was_open)
+	if (was_open || run->o->was_open)
 		return err_set(err, ERR_CONFLICT, "run \"%s\" was brought to its end by another process: %s", run->run_id,
 			run_phase_name(run->state.phase));
 	err_set(err, ERR_CONFIG, "run \"%s\" has ended: %s", run->run_id, run_phase_name(run->state.phase));
 	return err_hint(err, "There is nothing left to continue.");
 }
 
-int run_open(struct run *run, const char *run_id, struct error *err)
+int run_look(struct run *run, const char *run_id, struct error *err)
 {
-	char *stack cleanup(mem_freep) = NULL, *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs");
-	char *path cleanup(mem_freep) = NULL;
+	char *runs cleanup(mem_freep) = io_path_join(run->o->state_dir, "runs"), *path cleanup(mem_freep) = NULL;
 	int rc;
 
 	if (summary_check_id(run->o->state_dir, run_id, err) < 0)
@@ -405,13 +398,30 @@ int run_open(struct run *run, const char *run_id, struct error *err)
 	run->run_id = mem_strdup(run_id);
 	run->dir = io_path_join(runs, run_id);
 	path = io_path_join(run->dir, "journal");
-	rc = journal_read(path, state_apply, &run->state, err); /* for the stack's name: the lock comes first */
+	rc = journal_read(path, state_apply, &run->state, err);
 	if (rc == 0)
 		err_set(err, ERR_CORRUPT, "run \"%s\" has no journal", run_id);
-	if (rc <= 0)
+	return rc <= 0 ? -1 : 0;
+}
+
+int run_open_any(struct run *run, const char *run_id, struct error *err)
+{
+	char *stack cleanup(mem_freep) = NULL, *path cleanup(mem_freep) = NULL;
+
+	if (run_look(run, run_id, err) < 0) /* for the stack's name: the lock comes first */
 		return -1;
 	stack = mem_strdup(run->state.stack);
-	return take_lock(run, stack, err) < 0 ? -1 : open_journal(run, err);
+	if (take_lock(run, stack, err) < 0)
+		return -1;
+	path = io_path_join(run->dir, "journal");
+	run->was_open = !state_is_closed(&run->state);
+	state_release(&run->state);
+	return journal_open(&run->journal, path, state_apply, &run->state, err);
+}
+
+int run_open(struct run *run, const char *run_id, struct error *err)
+{
+	return run_open_any(run, run_id, err) < 0 ? -1 : check_open(run, run->was_open, err);
 }
 
 int run_complete(struct run *run, struct buf *text, struct error *err)
@@ -437,14 +447,14 @@ void run_go_on(struct run *run, struct run_result *ret)
 
 static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struct error *err)
 {
-	if (take_guard(run, err) < 0 ||
+	if (run_take_guard(run, err) < 0 ||
 		run_record(run, json_pack("{s:s, s:i}", "type", "run.resumed", "pid", (int)getpid()), err) < 0)
 		return -1;
 	if (is_abandon && run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "abandon"), err) < 0)
 		return -1;
 	run_emit(run, (struct event){.kind = EVENT_RUN_STARTED, .text = run->plan.about}, NULL);
 	run_go_on(run, ret);
-	close_run(run, ret);
+	run_close(run, ret);
 	return 0;
 }
 

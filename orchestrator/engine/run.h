@@ -79,6 +79,15 @@ int run_resume(const struct run_options *options, const char *run_id, struct run
  * RUN_ROLLED_BACK; RUN_FAILED with ERR_REFUSED when a point of no return is done: what came after it is undone, the rest stays, and the
  * run is closed all the same; RUN_STUCK when an undo failed: run_resume() goes on undoing. */
 int run_abandon(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
+/*
+ * Undoes a run that is done, failed, interrupted or waiting, and runs its plan's steps after the rollback.  Every step is asked first:
+ * -1 with ERR_REFUSED, and nothing changed, when one minds, a point of no return is done, a later run has built upon it, or it was undone
+ * already.  ${choices}: what undo() may be told: "discard_new_writes", "save_new_writes"; may be NULL.  ${why}: noted; may be NULL.
+ * RUN_ROLLED_BACK; RUN_STUCK: run_resume() or another run_rollback() goes on.  In a dry run ret->dry_run has what would be done: array of
+ * {id, uses, what}.
+ */
+int run_rollback(const struct run_options *options, const char *run_id, const json_t *choices, const char *why,
+	struct run_result *ret, struct error *err) must_check;
 void run_result_release(struct run_result *r);
 
 /* What a run that was given up may have left behind. */

@@ -20,6 +20,7 @@ struct run {
 	struct journal journal;
 	struct run_lock lock;
 	bool is_guard_held;
+	bool was_open;        /* when its journal was looked at before the lock was taken */
 	bool is_journal_lost; /* an append failed: no further effect */
 	char *run_id, *dir;
 	json_t *params;      /* typed, secrets included */
@@ -58,6 +59,13 @@ void run_init(struct run *run, const struct run_options *o);
 void run_release(struct run *run);
 /* Finds ${run_id}, takes its stack's lock and opens its journal.  ERR_CONFIG when it has ended; ERR_CONFLICT when that was while we looked. */
 int run_open(struct run *run, const char *run_id, struct error *err) must_check;
+/* The same, whether it has ended or not. */
+int run_open_any(struct run *run, const char *run_id, struct error *err) must_check;
+/* Reads its journal and takes nothing. */
+int run_look(struct run *run, const char *run_id, struct error *err) must_check;
+int run_take_guard(struct run *run, struct error *err) must_check;
+/* What the run leaves to its caller. */
+void run_close(struct run *run, struct run_result *ret);
 /* The plan the run was started with, from its directory or the built-in one, checked against the journal's checksum.  ${text} keeps it
  * alive. */
 int run_load_plan(struct run *run, struct buf *text, struct error *err) must_check;

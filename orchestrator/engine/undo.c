@@ -173,6 +173,23 @@ static void stuck(struct run *run, const struct plan_step *at, struct run_result
 	err_move(&ret->error, why);
 }
 
+/* Who asked for it is told that it was not done; who did not, why it came to that. */
+static void explain_wall(const struct run *run, const struct plan_step *wall, struct error *why)
+{
+	bool is_asked = json_get_bool(run->state.undoing, "reopens", false);
+
+	if (is_asked && run->outer)
+		err_set(why, ERR_REFUSED, "plan \"%s\" in step \"%s\" cannot be undone before its step \"%s\"", run->plan.name,
+			run->outer_step, wall->id);
+	else if (run->state.is_abandoned)
+		err_set(why, ERR_REFUSED, "run \"%s\" is closed, but not undone before step \"%s\"", run->run_id, wall->id);
+	else if (is_asked)
+		err_set(why, ERR_REFUSED, "run \"%s\" is not undone before step \"%s\"", run->run_id, wall->id);
+	err_detail(why, "Step \"%s\" is a point of no return: it and the steps before it stay done.", wall->id);
+	if (!run->state.is_abandoned && !run->outer)
+		err_hint(why, "The way is forward: when the cause is mended, run \"holdfast resume %s\".", run->run_id);
+}
+
 /* Everything that may be undone is.  ${wall}: a point of no return was in the way. */
 static void end(struct run *run, const struct plan_step *wall, struct run_result *ret, struct error *why)
 {
@@ -182,15 +199,8 @@ static void end(struct run *run, const struct plan_step *wall, struct run_result
 	json_t *r = json_pack("{s:s, s:s}", "type", "run.finished", "status", status);
 
 	ret->status = wall ? RUN_FAILED : RUN_ROLLED_BACK;
-	if (wall && is_abandoned) {
-		err_set(why, ERR_REFUSED, "run \"%s\" is closed, but not undone before step \"%s\"", run_outermost(run)->run_id,
-			wall->id);
-		err_detail(why, "Step \"%s\" is a point of no return: it and the steps before it stay done.", wall->id);
-	} else if (wall) {
-		err_detail(why, "Step \"%s\" is a point of no return: it and the steps before it stay done.", wall->id);
-		err_hint(why, "The way is forward: when the cause is mended, run \"holdfast resume %s\".",
-			run_outermost(run)->run_id);
-	}
+	if (wall)
+		explain_wall(run, wall, why);
 	if (ret->failed_step)
 		json_object_set_new(r, "step", json_string(ret->failed_step));
 	if (why->message)
