@@ -48,7 +48,7 @@ stack_port() {
 }
 
 stack_encode() {
-	jq -rn --arg text "$1" '$text | @uri'
+	jq -rn --arg text "$1" '$text | @uri' | sed "s/'/%27/g"
 }
 
 stack_url() {
@@ -64,6 +64,21 @@ stack_dir() {
 	stack_dir=$T_TMP/$2
 	mkdir -p "$stack_dir/run"
 	t_defer "$STACKS/$1/stop.sh" "$stack_dir"
+}
+
+# stack_set KEY VALUE: that line of $stack_dir/.env, replaced or added, in single quotes
+stack_set() {
+	stack_unset "$1"
+	printf "%s='%s'\n" "$1" "${2//\'/\\\'}" >>"$stack_dir/.env"
+}
+
+stack_unset() {
+	sed -i "/^$1=/d" "$stack_dir/.env"
+}
+
+# stack_value KEY: what services see
+stack_value() {
+	node "$STACKS/env.mjs" "$stack_dir/.env" "$1"
 }
 
 stack_npm() {
