@@ -30,5 +30,6 @@ const struct step_kind *const step_kinds[] = {
 	&step_wait,
 	&step_compare,
 	&step_notify,
+	&step_migrate,
 	NULL,
 };
