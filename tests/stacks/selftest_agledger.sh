@@ -31,11 +31,18 @@ record() {
 version() {
 	stack_get "$base/conformance" | jq -c .
 }
+scanned() {
+	admin GET "vault/scan/$1" | grep -q completed
+}
 vault() { # the scan's result, polled for
 	local id
 	id=$(admin POST vault/scan | jq -r .jobId)
-	t_wait 10 eval "admin GET vault/scan/$id | grep -q completed"
+	t_wait 10 scanned "$id" >/dev/null
+| grep -q completed"
 	admin GET "vault/scan/$id" | jq -c '[.entries, .brokenChains, .broken]'
+}
+delivered() { # COUNT [WHERE]
+	[ "$(sql "SELECT count(*) FROM deliveries ${2:-}")" = "$1" ]
 }
 secret() {
 	openssl rand -hex 24
@@ -79,7 +86,7 @@ key=$(admin POST api-keys '{"name": "shop"}' | jq -r .key)
 t_is "$(me)" '{"name":"shop","secret":"current"}' "the key is known"
 t_is "$(me wrong)" '{"error":"this key is not known"}' "another one is not"
 for i in 1 2 3; do record "$i" >/dev/null; done
-t_wait 10 eval '[ "$(sql "SELECT count(*) FROM deliveries")" = 3 ]'
+t_wait 10 delivered 3
 t_is "$(vault)" '[3,0,[]]' "an unbroken chain"
 
 t_begin an_upgrade_that_succeeds
@@ -172,7 +179,7 @@ stack_set AGLEDGER_VERSION 1.3.3
 t_ok "$agl/start.sh" "$stack_dir"
 t_is "$(stack_get "$base/health" | jq -r .version)" 1.3.3 "the old one does"
 t_is "$(sql 'SELECT count(*) FROM pgboss.job')" $((jobs + 1)) "no job is lost"
-t_wait 10 eval '[ "$(sql "SELECT count(*) FROM deliveries WHERE chain_position = 6")" = 1 ]'
+t_wait 10 delivered 1 "WHERE chain_position = 6"
 
 t_begin code_older_than_its_migrations_is_its_own_affair_newer_is_not
 sql "DELETE FROM _migrations WHERE name = '004_last_used.sql'"
