@@ -195,7 +195,7 @@ static void tell(struct compare_result *r, const char *what, const struct line *
 	if (r->missing + r->changed + r->added > COMPARE_SHOWN)
 		return;
 	if (was)
-		buf_printf(&r->details, "%s: %s was %s, is %s\n", what, text, was, is);
+		buf_printf(&r->details, "%s: %s was %s, is %s\n", what, text, was, *is ? is : "nothing");
 	else if (l->value && *l->value)
 		buf_printf(&r->details, "%s: %s %s\n", what, text, l->value);
 	else
