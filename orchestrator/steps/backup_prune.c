@@ -158,7 +158,7 @@ static void fill_outputs(struct step_context *ctx, const struct totals *t)
 
 static int run(struct step_context *ctx, struct error *err)
 {
-	cleanup(mem_freep) char *runs = io_path_dir(ctx->run_dir), *state_dir = io_path_dir(runs), *text = NULL;
+	cleanup(mem_freep) char *text = NULL;
 	struct retention_policy policy;
 	struct prune_options o = {
 		.stack = step_str(ctx, "stack"),
@@ -174,7 +174,7 @@ static int run(struct step_context *ctx, struct error *err)
 	int rc;
 
 	if (retention_policy_of_json(step_json(ctx, "policy"), &policy, err) < 0 || retention_zone_check(o.time_zone, err) < 0 ||
-		sets_in_use(state_dir, o.stack, ctx->run_id, ctx->events, &in_use, &o.in_use_count, err) < 0)
+		sets_in_use(ctx->state_dir, o.stack, ctx->run_id, ctx->events, &in_use, &o.in_use_count, err) < 0)
 		return -1;
 	o.in_use = in_use;
 	t.removed = json_array();

@@ -1,7 +1,7 @@
 /*
  * Which sets the unfinished runs of this host need, from their journals: whatever id stands in the outputs or checkpoints of their
  * steps, or was given as the set to restore.  A run that failed or was killed may be resumed, and so needs its set until it is
- * abandoned.
+ * abandoned.  The same of the runs inside its steps, also of those that are done: their step may not be.
  */
 #include "orchestrator/steps/steps.h"
 
@@ -17,6 +17,7 @@
 struct finding {
 	struct prune_use *list;
 	size_t count, cap;
+	const char *stack, *own_run_id;
 };
 
 static void closedirp(DIR **d)
@@ -82,22 +83,43 @@ static void add_ids(struct finding *f, const struct run_state *s, const json_t *
 	}
 }
 
-static int look_into(const char *state_dir, const char *run_id, const char *stack, struct finding *f, struct error *err)
+static int look_inside(const char *dir, struct finding *f, struct error *err);
+
+/* The run in ${dir}. */
+static int look_into(const char *dir, bool is_inside, struct finding *f, struct error *err)
 {
 	struct run_state s cleanup(state_release) = {0};
-	char *path cleanup(mem_freep) = mem_printf("%s/runs/%s/journal", state_dir, run_id);
+	char *path cleanup(mem_freep) = io_path_join(dir, "journal");
 	int rc = journal_read(path, state_apply, &s, err);
 
 	if (rc <= 0)
 		return rc;
-	if (!s.created || state_is_closed(&s) || strcmp(s.stack, stack) != 0)
+	if (!s.created || (state_is_closed(&s) && !(is_inside && s.phase == PHASE_DONE)) || strcmp(s.stack, f->stack) != 0 ||
+		(f->own_run_id && strcmp(s.run_id, f->own_run_id) == 0))
 		return 0;
 	add_ids(f, &s, s.parameters);
 	for (size_t i = 0; i < s.steps_count; i++) {
 		add_ids(f, &s, s.steps[i].outputs);
 		add_ids(f, &s, s.steps[i].checkpoint);
 	}
-	return 0;
+	return look_inside(dir, f, err);
+}
+
+static int look_inside(const char *dir, struct finding *f, struct error *err)
+{
+	char *plans cleanup(mem_freep) = io_path_join(dir, "plans");
+	DIR *d cleanup(closedirp) = opendir(plans);
+	struct dirent *e;
+
+	if (!d)
+		return errno == ENOENT ? 0 : err_sys(err, "could not open directory \"%s\"", plans);
+	while ((errno = 0, e = readdir(d))) {
+		char *path cleanup(mem_freep) = io_path_join(plans, e->d_name);
+
+		if (e->d_name[0] != '.' && look_into(path, true, f, err) < 0)
+			return -1;
+	}
+	return errno == 0 ? 0 : err_sys(err, "could not read directory \"%s\"", plans);
 }
 
 int sets_in_use(const char *state_dir, const char *stack, const char *own_run_id, struct event_sink *events,
@@ -105,17 +127,16 @@ int sets_in_use(const char *state_dir, const char *stack, const char *own_run_id
 {
 	char *runs cleanup(mem_freep) = io_path_join(state_dir, "runs");
 	DIR *dir cleanup(closedirp) = opendir(runs);
-	struct finding f cleanup(finding_release) = {0};
+	struct finding f cleanup(finding_release) = {.stack = stack, .own_run_id = own_run_id};
 	struct dirent *e;
 
 	if (!dir && errno != ENOENT)
 		return err_sys(err, "could not open directory \"%s\"", runs);
 	while (dir && (errno = 0, e = readdir(dir))) {
+		char *path cleanup(mem_freep) = io_path_join(runs, e->d_name);
 		struct error damaged cleanup(err_clear) = ERROR_INIT;
 
-		if (e->d_name[0] == '.' || (own_run_id && strcmp(e->d_name, own_run_id) == 0))
-			continue;
-		if (look_into(state_dir, e->d_name, stack, &f, &damaged) == 0)
+		if (e->d_name[0] == '.' || look_into(path, false, &f, &damaged) == 0)
 			continue;
 		if (damaged.class != ERR_CORRUPT)
 			return err_move(err, &damaged);
