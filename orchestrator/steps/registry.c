@@ -1,5 +1,7 @@
 #include "orchestrator/steps/command.h"
+#include "orchestrator/steps/database.h"
 #include "orchestrator/steps/files.h"
+#include "orchestrator/steps/pin.h"
 
 const struct step_kind *const step_kinds[] = {
 	&step_backup_preflight,
@@ -30,6 +32,23 @@ const struct step_kind *const step_kinds[] = {
 	&step_wait,
 	&step_compare,
 	&step_notify,
+	&step_backup,
+	&step_restore,
+	&step_database_savepoint,
+	&step_database_mark,
+	&step_fence,
+	&step_unfence,
+	&step_sql,
+	&step_role_password,
+	&step_role_step,
+	&step_upgrade_preflight,
 	&step_migrate,
+	&step_approve,
+	&step_pin,
+	&step_env_comment,
+	&step_version_gate,
+	&step_files_copy,
+	&step_secret_rotate,
+	&step_secret_retire,
 	NULL,
 };

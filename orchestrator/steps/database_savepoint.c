@@ -1,0 +1,509 @@
+/*
+ * database.savepoint: the state of the database before it is changed, and the way back to it.
+ *
+ * The journal has, before anything is made: the oid of the database in service, its connection limit and whether it was fenced, and the names
+ * that will be used; and once the copy is made, its oid.  The way back asks the server which of these databases has the name in service:
+ *
+ *   the one that was there before     nothing was put back yet
+ *   any other                         it was; what is left is to lift the fence of the upgraded one
+ *
+ * so it may be killed between any two statements.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "orchestrator/postgres/blockers.h"
+#include "orchestrator/postgres/fence.h"
+#include "orchestrator/postgres/mark.h"
+#include "orchestrator/postgres/restore.h"
+#include "orchestrator/postgres/savepoint.h"
+#include "orchestrator/steps/common.h"
+#include "orchestrator/steps/database.h"
+
+static const struct param_spec params[] = {
+	{"database", PARAM_CONNINFO, .is_required = true,
+		.about = "the database; its role may create databases and read every table"},
+	{"method", PARAM_STRING, .default_text = "copy",
+		.about = "copy: a copy beside it, at once there again; restore: the backup set; none: nothing can be put back"},
+	{"stack", PARAM_STRING, .about = "restore: name of the stack"},
+	{"repository", PARAM_LIST, .about = "restore: names or URLs of the repositories of the set"},
+	{"backup", PARAM_STRING, .about = "restore: id of the backup set"},
+	{"jobs", PARAM_INT, .default_text = "2", .about = "restore: connections that load rows and build indexes"},
+	{"no_owner", PARAM_BOOL, .default_text = "false", .about = "restore: neither owners nor privileges"},
+	{"map_role", PARAM_MAP, .about = "restore: roles of the set → roles of this server"},
+	{"verify", PARAM_STRING, .default_text = "rows", .about = "restore: the proof: rows, counts, none"},
+	{"pg_bindir", PARAM_STRING, .about = "restore: directory of pg_restore"},
+	{"keep_name", PARAM_STRING, .about = "copy: its name; default: <database>_before_<run>"},
+	{"within", PARAM_DURATION, .default_text = "30s", .about = "copy: how long clients may take to be gone"},
+	{0},
+};
+
+static const struct output_spec outputs[] = {
+	{"method", "copy, restore or none"},
+	{"kept_name", "copy: the state before the upgrade, kept until holdfast drop-old"},
+	{"backup", "restore: the set that would be put back"},
+	{"taken_at", "UTC, milliseconds since 1970"},
+	{"lsn", "write-ahead log position"},
+	{0},
+};
+
+enum method { METHOD_COPY, METHOD_RESTORE, METHOD_NONE };
+
+static const char *const methods[] = {"copy", "restore", "none"};
+
+/* What the journal has. */
+struct savepoint {
+	struct pg pg; /* maintenance */
+	char *database, *tag, *upgraded, *mark_path;
+	enum method method;
+	bool has_note, is_fenced;
+	int64_t oid, limit, copy_oid;
+	const char *kept; /* of the note */
+	json_t *note;
+};
+
+static void release(struct savepoint *s)
+{
+	pg_close(&s->pg);
+	free(s->database);
+	free(s->tag);
+	free(s->upgraded);
+	free(s->mark_path);
+	json_decref(s->note);
+	memset(s, 0, sizeof(*s));
+}
+
+static int method_of(struct step_context *ctx, enum method *ret, struct error *err)
+{
+	const char *text = step_str(ctx, "method");
+
+	for (size_t i = 0; i < array_len(methods); i++) {
+		if (strcmp(text, methods[i]) != 0)
+			continue;
+		*ret = (enum method)i;
+		if (*ret == METHOD_RESTORE &&
+			(!step_str(ctx, "stack") || !step_str(ctx, "backup") || !step_json(ctx, "repository")))
+			return err_set(err, ERR_CONFIG, "a savepoint by restore needs stack, repository and backup");
+		return 0;
+	}
+	err_set(err, ERR_CONFIG, "cannot keep the state of a database by \"%s\"", text);
+	return err_hint(err, "Use copy, restore or none.");
+}
+
+static void read_note(struct savepoint *s, const json_t *note)
+{
+	s->note = json_deep_copy(note);
+	s->has_note = true;
+	s->oid = json_get_i64(s->note, "oid", 0);
+	s->limit = json_get_i64(s->note, "connection_limit", -1);
+	s->is_fenced = json_get_bool(s->note, "is_fenced", false);
+	s->copy_oid = json_get_i64(s->note, "copy_oid", 0);
+	s->kept = json_get_str(s->note, "kept_name", "");
+}
+
+static int open_all(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(mem_freep) char *name = mem_printf("%s.mark.json", ctx->step_id);
+
+	if (method_of(ctx, &s->method, err) < 0)
+		return -1;
+	s->mark_path = io_path_join(ctx->run_dir, name);
+	s->tag = step_run_tag(ctx->run_id);
+	if (ctx->checkpoint)
+		read_note(s, ctx->checkpoint);
+	if (step_open_server(ctx, &s->database, &s->pg, err) < 0)
+		return -1;
+	s->upgraded = swap_kept_name(s->database, "_upgraded_", s->tag);
+	return 0;
+}
+
+/* --- run -------------------------------------------------------------------------------------------------------------------- */
+
+static int take_mark(struct step_context *ctx, struct savepoint *s, json_t **ret, struct error *err)
+{
+	cleanup(pg_close) struct pg pg = {0};
+
+	return step_open_database(ctx, "mark", &pg, err) < 0 || mark_take(&pg, ret, err) < 0 ? -1
+											     : mark_save(*ret, s->mark_path, err);
+}
+
+/* A name that somebody has taken is told before it is noted as ours. */
+static int check_name(struct savepoint *s, const char *kept, struct error *err)
+{
+	int64_t ignored;
+	int rc = strlen(kept) > 63 ? err_set(err, ERR_CONFIG, "database name \"%s\" is longer than 63 bytes", kept)
+				   : savepoint_oid(&s->pg, kept, &ignored, err);
+
+	if (rc <= 0)
+		return rc;
+	err_set(err, ERR_REFUSED, "database \"%s\" exists already", kept);
+	return err_hint(err, "Name another one by keep_name, or leave it out to have a name made from the run.");
+}
+
+static int check_blockers(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(blockers_release) struct blockers b = {0};
+	cleanup(mem_freep) char *what = mem_printf("cannot keep the state of database \"%s\"", s->database);
+
+	if (blockers_slots(&s->pg, s->database, ctx->events, &b, err) < 0 || blockers_prepared(&s->pg, s->database, &b, err) < 0)
+		return -1;
+	return blockers_refuse(&b, what, err);
+}
+
+static int write_note(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(mem_freep) char *derived = swap_kept_name(s->database, "_before_", s->tag);
+	const char *kept = step_str(ctx, "keep_name") ? step_str(ctx, "keep_name") : derived;
+	cleanup(json_decrefpp) json_t *mark = NULL, *note = NULL;
+	int rc = savepoint_oid(&s->pg, s->database, &s->oid, err);
+
+	if (rc <= 0)
+		return rc < 0 ? -1 : err_set(err, ERR_FAILED, "database \"%s\" does not exist", s->database);
+	if (fence_limit(&s->pg, s->database, &s->limit, &s->is_fenced, err) < 0 || check_blockers(ctx, s, err) < 0)
+		return -1;
+	if (s->method == METHOD_COPY &&
+		(check_name(s, kept, err) < 0 || savepoint_check_room(&s->pg, s->database, ctx->events, err) < 0))
+		return -1;
+	if (take_mark(ctx, s, &mark, err) < 0)
+		return -1;
+	note = json_pack("{s:s, s:I, s:I, s:b, s:o, s:I, s:s}", "method", methods[s->method], "oid", (json_int_t)s->oid,
+		"connection_limit", (json_int_t)s->limit, "is_fenced", (int)s->is_fenced, "kept_name", json_text_of(kept),
+		"taken_at", (json_int_t)mark_at_ms(mark), "lsn", mark_lsn(mark));
+	if (step_checkpoint(ctx, note, err) < 0)
+		return -1;
+	read_note(s, note);
+	return 0;
+}
+
+/*
+ * Where no fence stands already one is put up for as long as the copy takes; a role that is no superuser can do that, too, for it works
+ * from another database.
+ */
+static int copy_fenced(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+	int rc;
+
+	if (!s->is_fenced && fence_up(&s->pg, s->database, step_int(ctx, "within"), ctx->events, err) < 0)
+		rc = -1;
+	else
+		rc = savepoint_copy(&s->pg, s->database, s->kept, s->tag, ctx->events, &s->copy_oid, err);
+	if (rc == 0 || s->is_fenced)
+		return rc;
+	s->pg.cancel = NULL; /* whatever made it fail: clients are let in again */
+	if (fence_down(&s->pg, s->database, s->limit, &ignored) < 0)
+		err_detail(err, "The connection limit of database \"%s\" could not be put back to %lld: %s", s->database,
+			(long long)s->limit, ignored.message);
+	return -1;
+}
+
+static void fill_outputs(struct step_context *ctx, const struct savepoint *s)
+{
+	step_output_str(ctx, "method", methods[s->method]);
+	if (s->method == METHOD_COPY)
+		step_output_str(ctx, "kept_name", s->kept);
+	if (s->method == METHOD_RESTORE)
+		step_output_str(ctx, "backup", step_str(ctx, "backup"));
+	step_output_int(ctx, "taken_at", json_get_i64(s->note, "taken_at", 0));
+	step_output_str(ctx, "lsn", json_get_str(s->note, "lsn", ""));
+}
+
+static int make_copy(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	if (copy_fenced(ctx, s, err) < 0)
+		return -1;
+	json_object_set_new(s->note, "copy_oid", json_integer((json_int_t)s->copy_oid));
+	return step_checkpoint(ctx, s->note, err);
+}
+
+static int run_on(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	if (!s->has_note && write_note(ctx, s, err) < 0)
+		return -1;
+	if (s->method == METHOD_COPY && !s->copy_oid && make_copy(ctx, s, err) < 0)
+		return -1;
+	if (s->method == METHOD_COPY && !s->is_fenced && fence_down(&s->pg, s->database, s->limit, err) < 0)
+		return -1;
+	fill_outputs(ctx, s);
+	return 0;
+}
+
+static int run(struct step_context *ctx, struct error *err)
+{
+	cleanup(release) struct savepoint s = {0};
+
+	return open_all(ctx, &s, err) < 0 ? -1 : run_on(ctx, &s, err);
+}
+
+/* --- undo ------------------------------------------------------------------------------------------------------------------- */
+
+/* 1 the database is as it was, 0 it is not or that is not known, -1 */
+static int is_unchanged(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(mark_changes_release) struct mark_changes c = {0};
+	cleanup(json_decrefpp) json_t *mark = NULL;
+	cleanup(pg_close) struct pg pg = {0};
+
+	if (mark_load(s->mark_path, &mark, err) < 0) {
+		if (err->class != ERR_CORRUPT)
+			return -1;
+		event_text(ctx->events, EVENT_WARNING, "%s; the state of before is put back in any case", err->message);
+		err_clear(err);
+		return 0;
+	}
+	if (step_open_database(ctx, "mark", &pg, err) < 0 || mark_compare(&pg, mark, &c, err) < 0)
+		return -1;
+	return mark_is_unchanged(&c);
+}
+
+static json_t *restore_parameters(struct step_context *ctx, const char *target, const char *conninfo)
+{
+	static const char *const same[] = {
+		"stack", "repository", "backup", "jobs", "no_owner", "map_role", "verify", "pg_bindir"};
+	json_t *parameters = json_pack(
+		"{s:o, s:o, s:b}", "database", json_text_of(conninfo), "target_db", json_text_of(target), "swap", 0);
+
+	for (size_t i = 0; i < array_len(same); i++)
+		if (step_json(ctx, same[i]) && !json_is_null(step_json(ctx, same[i])))
+			json_object_set(parameters, same[i], (json_t *)(uintptr_t)step_json(ctx, same[i]));
+	return parameters;
+}
+
+/* The backup set into a database of its own, proven; a second time nothing is run. */
+static int restore_beside(struct step_context *ctx, struct savepoint *s, const char *target, struct error *err)
+{
+	cleanup(json_decrefpp) json_t *parameters = NULL, *steps = NULL;
+	cleanup(mem_freep) char *conninfo = NULL;
+
+	if (step_resolve(ctx, "database", &conninfo, err) < 0)
+		return -1;
+	parameters = restore_parameters(ctx, target, conninfo);
+	if (step_plan_run(ctx, "put-back", "restore", parameters, &steps, err) < 0)
+		return -1;
+	return savepoint_adopt(&s->pg, s->database, target, ctx->events, err);
+}
+
+/* ${replacement} takes the name; by its oid where that is known. */
+static int swap_in(struct savepoint *s, const char *replacement, struct error *err)
+{
+	int64_t oid;
+	int rc = savepoint_oid(&s->pg, replacement, &oid, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0 || (s->copy_oid && oid != s->copy_oid)) {
+		err_set(err, ERR_CONFLICT, "database \"%s\" is not the copy that was made before the upgrade", replacement);
+		return err_detail(err, "%s  Database \"%s\" is the upgraded one and was not touched.",
+			rc ? "Another one has its name now." : "There is none of that name.", s->database);
+	}
+	return savepoint_swap(&s->pg,
+		&(struct savepoint_swap){.database = s->database,
+			.copy = replacement,
+			.upgraded = s->upgraded,
+			.tag = s->tag,
+			.is_fenced = s->is_fenced,
+			.limit = s->limit},
+		err);
+}
+
+static int check_way_back(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(blockers_release) struct blockers b = {0};
+	cleanup(mem_freep) char *what = mem_printf("cannot put database \"%s\" back", s->database);
+
+	if (blockers_slots(&s->pg, s->database, ctx->events, &b, err) < 0 || blockers_prepared(&s->pg, s->database, &b, err) < 0)
+		return -1;
+	return blockers_refuse(&b, what, err);
+}
+
+static int put_back(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(mem_freep) char *target = swap_kept_name(s->database, "_restored_", s->tag);
+
+	if (check_way_back(ctx, s, err) < 0)
+		return -1;
+	if (s->method == METHOD_COPY)
+		return swap_in(s, s->kept, err);
+	return restore_beside(ctx, s, target, err) < 0 ? -1 : swap_in(s, target, err);
+}
+
+/* A copy that was never finished: nothing has been changed since, for every other step comes after this one. */
+static int undo_unfinished(struct savepoint *s, struct error *err)
+{
+	if (savepoint_clear(&s->pg, s->kept, err) < 0)
+		return -1;
+	return s->is_fenced ? 0 : fence_down(&s->pg, s->database, s->limit, err);
+}
+
+static void tell_put_back(struct step_context *ctx, const struct savepoint *s)
+{
+	char at[CLOCK_TEXT_BYTES];
+
+	if (s->method == METHOD_COPY)
+		step_put_back(ctx, "database \"%s\" is the copy of %s again; the upgraded one is kept as \"%s\"", s->database,
+			clock_format(json_get_i64(s->note, "taken_at", 0), at), s->upgraded);
+	else
+		step_put_back(ctx,
+			"database \"%s\" is restored from backup set \"%s\", without what was written after that was taken; the upgraded one is "
+			"kept as \"%s\"",
+			s->database, step_str(ctx, "backup"), s->upgraded);
+}
+
+static void tell_unchanged(struct step_context *ctx, const struct savepoint *s)
+{
+	if (s->method == METHOD_COPY)
+		step_put_back(ctx, "database \"%s\" is as it was: nothing had been changed in it; its copy is kept as \"%s\"",
+			s->database, s->kept);
+	else
+		step_put_back(ctx, "database \"%s\" is as it was: nothing had been changed in it", s->database);
+}
+
+/* The name in service is somebody else's already: only what comes after the renaming may be left to do. */
+static int finish_put_back(struct savepoint *s, struct error *err)
+{
+	int64_t oid;
+	int rc = savepoint_oid(&s->pg, s->upgraded, &oid, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc == 0 || oid != s->oid) {
+		err_set(err, ERR_CONFLICT, "database \"%s\" is not the one that was upgraded, and \"%s\" is not either",
+			s->database, s->upgraded);
+		return err_hint(err,
+			"Look which database is which (\"holdfast status\"); the one that was upgraded has oid %lld.",
+			(long long)s->oid);
+	}
+	return savepoint_swap(
+		&s->pg, &(struct savepoint_swap){.database = s->database, .upgraded = s->upgraded, .limit = s->limit}, err);
+}
+
+static int undo_on(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	int64_t serving = 0;
+	int rc = savepoint_oid(&s->pg, s->database, &serving, err);
+
+	if (rc < 0)
+		return -1;
+	if (s->method == METHOD_COPY && !s->copy_oid)
+		return undo_unfinished(s, err);
+	if (serving == s->oid) {
+		rc = is_unchanged(ctx, s, err);
+		if (rc < 0)
+			return -1;
+		if (rc > 0) {
+			tell_unchanged(ctx, s);
+			return 0;
+		}
+		if (s->method == METHOD_NONE) {
+			err_set(err, ERR_FAILED, "database \"%s\" was changed, and nothing was kept to put back", s->database);
+			return err_hint(err, "Restore a backup set of before the upgrade: holdfast restore.");
+		}
+		rc = put_back(ctx, s, err);
+	} else {
+		rc = finish_put_back(s, err);
+	}
+	if (rc < 0)
+		return -1;
+	tell_put_back(ctx, s);
+	return 0;
+}
+
+static int undo(struct step_context *ctx, struct error *err)
+{
+	cleanup(release) struct savepoint s = {0};
+
+	if (!ctx->checkpoint)
+		return 0;
+	return open_all(ctx, &s, err) < 0 ? -1 : undo_on(ctx, &s, err);
+}
+
+/* Told before services are stopped: there must be something to put back. */
+static int check_copy(struct savepoint *s, struct error *err)
+{
+	int64_t oid = 0;
+	int rc = savepoint_oid(&s->pg, s->kept, &oid, err);
+
+	if (rc < 0)
+		return -1;
+	if (rc > 0 && oid == s->copy_oid)
+		return 0;
+	err_set(err, ERR_REFUSED, "the copy \"%s\" of database \"%s\" from before the upgrade is not there any more", s->kept,
+		s->database);
+	return err_hint(err, "Restore a backup set of before the upgrade (\"holdfast list\", \"holdfast restore ID\").");
+}
+
+static int check_set(struct step_context *ctx, struct error *err)
+{
+	const json_t *list = step_json(ctx, "repository");
+	int rc = -1;
+
+	for (size_t i = 0; i < json_array_size(list) && rc < 0; i++) {
+		cleanup(repository_closep) struct repository *r = NULL;
+		cleanup(mem_freep) char *id = NULL;
+
+		err_clear(err);
+		if (step_open_named(ctx, json_string_value(json_array_get(list, i)), REPOSITORY_BRIEF, &r, err) == 0)
+			rc = backup_set_resolve(r, step_str(ctx, "stack"), step_str(ctx, "backup"), &id, err);
+	}
+	return rc;
+}
+
+static int may_undo(struct step_context *ctx, struct error *err)
+{
+	cleanup(release) struct savepoint s = {0};
+	int64_t serving = 0;
+	int rc;
+
+	if (!ctx->checkpoint)
+		return 0;
+	if (open_all(ctx, &s, err) < 0)
+		return -1;
+	rc = savepoint_oid(&s.pg, s.database, &serving, err);
+	if (rc < 0 || serving != s.oid || (s.method == METHOD_COPY && !s.copy_oid))
+		return rc < 0 ? -1 : 0;
+	rc = is_unchanged(ctx, &s, err);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (s.method == METHOD_NONE)
+		return err_set(err, ERR_REFUSED, "database \"%s\" was changed, and nothing was kept to put back", s.database),
+		       err_hint(err, "Restore a backup set of before the upgrade (\"holdfast list\", \"holdfast restore ID\").");
+	if ((s.method == METHOD_COPY ? check_copy(&s, err) : check_set(ctx, err)) < 0)
+		return -1;
+	return check_way_back(ctx, &s, err);
+}
+
+/* Of a copy that was in flight; the fence of a fence step is that step's. */
+static int unfence(struct step_context *ctx, struct error *err)
+{
+	cleanup(release) struct savepoint s = {0};
+	int64_t serving = 0;
+	int rc;
+
+	if (!ctx->checkpoint || open_all(ctx, &s, err) < 0)
+		return ctx->checkpoint ? -1 : 0;
+	rc = savepoint_oid(&s.pg, s.database, &serving, err);
+	if (rc <= 0)
+		return rc;
+	return s.method == METHOD_COPY && !s.is_fenced && serving == s.oid ? fence_down(&s.pg, s.database, s.limit, err) : 0;
+}
+
+const struct step_kind step_database_savepoint = {
+	.name = "database.savepoint",
+	.about = "keep the state of the database from before it is changed, and put it back when the run is undone",
+	.doc = "With `copy` the server copies the database (CREATE DATABASE … TEMPLATE) under another name, with owner, privileges and settings, while "
+	       "nobody is connected; where no fence stands one is put up for as long as that takes.  The copy takes as much room as the database and "
+	       "is kept until `holdfast drop-old`.  With `restore` the backup set is restored beside when it is needed, which takes longer and brings "
+	       "back the state of the backup.  Either way a mark is noted (see database.mark).  Undo compares it: where nothing was changed (a "
+	       "migration that failed whole) nothing is put back.  Else the copy or the restored set takes the name of the database in one "
+	       "transaction, and the upgraded one is kept as <database>_upgraded_<run>, marked for `holdfast drop-old`: nothing is dropped.  "
+	       "Logical replication slots stay with the database they belong to: those in use are refused, the others told.  With `none` a change "
+	       "cannot be undone.",
+	.params = params,
+	.outputs = outputs,
+	.run = run,
+	.undo = undo,
+	.may_undo = may_undo,
+	.unfence = unfence,
+};
