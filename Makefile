@@ -89,8 +89,8 @@ RUN_TESTS = $(TEST_ENV) tests/lib/run-tests
 # Tests side by side: most of them wait for a server most of the time.
 LANES ?= $(shell nproc)
 
-.PHONY: all help bootstrap check check-built programs unit integration crash bench demo fuzz fuzz-programs asan asan-built \
-	tsan tsan-built lint tidy format install clean FORCE
+.PHONY: all help bootstrap check check-built programs unit integration crash stacks bench demo fuzz fuzz-programs asan \
+	asan-built tsan tsan-built lint tidy format install clean FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -100,6 +100,7 @@ help:
 	@printf '%s\n' 'all          the program, in $$BUILD (build)' \
 		'check        unit, integration and a short form of the crash tests' \
 		'unit, integration, crash   each alone; crash in its full form' \
+		'stacks       upgrades, rollbacks and rotations with the real software of the stacks, which is installed from npm' \
 		'asan         unit and integration tests under the address and undefined-behaviour sanitizers' \
 		'tsan         unit tests, a backup and a restore under the thread sanitizer' \
 		'fuzz         damaged and hostile input by libFuzzer, FUZZ_SECONDS (60) for each target' \
@@ -195,6 +196,10 @@ unit: $(UNIT_BINS)
 
 integration: all $(SHIMS) $(HELPERS)
 	@$(RUN_TESTS) $(call executable,tests/integration/*.sh)
+
+# With the real software of the stacks, which the tests install from npm into BUILD/npm.
+stacks: all
+	@$(RUN_TESTS) --lanes $(LANES) $(call executable,tests/stacks/*.sh)
 
 crash: all $(SHIMS) $(HELPERS)
 	@$(RUN_TESTS) --show --limit 7200 --env CRASH=full $(call executable,tests/crash/*.sh tests/integration/remote_faults.sh)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The stand-in of the ledger behaves as the ledger's documents say, also where that hurts.
-# shellcheck source=common.sh
-. "$(dirname "$0")/common.sh"
+# shellcheck source=lib/common.sh
+. "$(dirname "$0")/lib/common.sh"
 npm_or_skip
 
 agl=$STACKS/agledger

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the DBOS application does by itself, before anybody upgrades it: the facts that the tests of upgrades stand on.
-# shellcheck source=common.sh
-. "$(dirname "$0")/common.sh"
+# shellcheck source=lib/common.sh
+. "$(dirname "$0")/lib/common.sh"
 npm_or_skip
 
 dbos=$STACKS/dbos
@@ -21,7 +21,7 @@ schema() {
 	PGDATABASE=dbos pg_sql 'SELECT version FROM dbos.dbos_migrations'
 }
 is_stopped() {
-	! "$STACKS/status.sh" "$stack_dir" app
+	! "$STACKS/lib/status.sh" "$stack_dir" app
 }
 migrate() {
 	PGPASSWORD="o'wn\$er" "$dbos/migrate.sh" "$npm_cache" "$1" "$owner_url" dbos_app

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tests/lib/npm.sh: installs once, and says clearly why it could not.
-# shellcheck source=common.sh
-. "$(dirname "$0")/common.sh"
+# shellcheck source=lib/common.sh
+. "$(dirname "$0")/lib/common.sh"
 npm_or_skip
 
 library=$STACKS/../lib/npm.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What pg-boss does by itself: 10.0.0 to 10.4.2 migrate, 10.4.2 to 11.1.2 fails and changes nothing.
-# shellcheck source=common.sh
-. "$(dirname "$0")/common.sh"
+# shellcheck source=lib/common.sh
+. "$(dirname "$0")/lib/common.sh"
 npm_or_skip
 
 pgboss=$STACKS/pgboss

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The stand-in of pgStack: the orders that its documents ask for are the only ones that work.
-# shellcheck source=common.sh
-. "$(dirname "$0")/common.sh"
+# shellcheck source=lib/common.sh
+. "$(dirname "$0")/lib/common.sh"
 npm_or_skip
 
 pgstack=$STACKS/pgstack

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the server of durable streams does by itself: 0.2.3 to 0.3.2 keeps the streams, 0.3.2 to 0.3.7 loses them and looks healthy.
-# shellcheck source=common.sh
-. "$(dirname "$0")/common.sh"
+# shellcheck source=lib/common.sh
+. "$(dirname "$0")/lib/common.sh"
 npm_or_skip
 
 streams=$STACKS/streams

@@ -12,8 +12,8 @@
 //	POST /v1/admin/provisioning/reload    {loaded}: until it was called, records are refused (503)
 //	GET  /v1/admin/system-health          {queue: {state: count}}
 import crypto from 'node:crypto';
-import { onEnd, serve } from '../http.mjs';
-import { ready } from '../service.mjs';
+import { onEnd, serve } from '../lib/http.mjs';
+import { ready } from '../lib/service.mjs';
 import { append, checkMigrations, keyDigest, keyHash, migrationFiles, openBoss, openPool, registerKey, scan, settings } from './ledger.mjs';
 
 function giveUp(e) {

@@ -3,7 +3,7 @@
 // (DATABASE_URL_MIGRATE, else DATABASE_URL) and lets the application's role, that of DATABASE_URL, use what it has made.
 import crypto from 'node:crypto';
 import path from 'node:path';
-import { readEnv } from '../env.mjs';
+import { readEnv } from '../lib/env.mjs';
 import { image, migrationFiles, migrationText, openBoss, openPool } from './ledger.mjs';
 
 const [dir, version] = process.argv.slice(2);

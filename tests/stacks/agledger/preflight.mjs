@@ -1,6 +1,6 @@
 // preflight.mjs DIR: checks the installation as DIR/.env has it; one line for each check, exit status 1 when one has failed.
 import path from 'node:path';
-import { readEnv } from '../env.mjs';
+import { readEnv } from '../lib/env.mjs';
 import { checkMigrations, image, openPool, settings } from './ledger.mjs';
 
 const env = readEnv(path.join(process.argv[2], '.env'));

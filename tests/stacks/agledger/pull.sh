@@ -6,4 +6,4 @@ if ! pgboss=$(jq -er --arg version "$2" '.[$version].pgboss' "$here/versions.jso
 	printf 'pull: no such image: agledger:%s\n' "$2" >&2
 	exit 1
 fi
-exec "$here/../pull.sh" "$(node "$here/../env.mjs" "$1/.env" PACKAGES)" "pgboss-$pgboss"
+exec "$here/../lib/pull.sh" "$(node "$here/../lib/env.mjs" "$1/.env" PACKAGES)" "pgboss-$pgboss"

@@ -1,7 +1,7 @@
 // rehash-api-keys.mjs DIR: stores every API key under API_KEY_SECRET instead of API_KEY_SECRET_PREVIOUS.  There is no way back but a
 // backup: from then on the previous secret opens nothing.  May be run again.
 import path from 'node:path';
-import { readEnv } from '../env.mjs';
+import { readEnv } from '../lib/env.mjs';
 import { image, keyHash, openPool } from './ledger.mjs';
 
 const env = readEnv(path.join(process.argv[2], '.env'));

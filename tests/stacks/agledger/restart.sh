@@ -5,5 +5,5 @@ dir=$1
 shift
 [ $# -gt 0 ] || set -- api worker
 for service in "$@"; do
-	node "$here/../service.mjs" restart "$dir" "$service" || exit 1
+	node "$here/../lib/service.mjs" restart "$dir" "$service" || exit 1
 done

@@ -10,5 +10,5 @@ for word in "${@:2}"; do
 done
 [ ${#services[@]} -gt 0 ] || services=(api worker)
 for service in "${services[@]}"; do
-	node "$here/../service.mjs" start "$dir" "$service" "${options[@]}" -- node "$here/$service.mjs" || exit 1
+	node "$here/../lib/service.mjs" start "$dir" "$service" "${options[@]}" -- node "$here/$service.mjs" || exit 1
 done

@@ -5,5 +5,5 @@ dir=$1
 shift
 [ $# -gt 0 ] || set -- worker api
 for service in "$@"; do
-	node "$here/../service.mjs" stop "$dir" "$service" || exit 1
+	node "$here/../lib/service.mjs" stop "$dir" "$service" || exit 1
 done

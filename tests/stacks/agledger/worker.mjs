@@ -1,6 +1,6 @@
 // The ledger's worker: delivers what the API has put into the queue, each job one row of the table deliveries.
 import { checkMigrations, openBoss, openPool, settings } from './ledger.mjs';
-import { ready } from '../service.mjs';
+import { ready } from '../lib/service.mjs';
 
 try {
 	const own = settings(process.env);

@@ -15,8 +15,8 @@
 //	GET  /steps                 one "ID STEP EXECUTIONS VERSIONS" line for each step
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
-import { onEnd, serve } from '../http.mjs';
-import { ready } from '../service.mjs';
+import { onEnd, serve } from '../lib/http.mjs';
+import { ready } from '../lib/service.mjs';
 
 const { APP_VERSION: version, APP_NAME: name, PACKAGES, DATABASE_URL: url, PORT } = process.env;
 const require = createRequire(`${PACKAGES}/dbos-${version}/package.json`);

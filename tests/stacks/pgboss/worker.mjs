@@ -9,8 +9,8 @@
 //	GET  /jobs              one "QUEUE STATE COUNT" line for each
 //	GET  /ids               one "QUEUE ID STATE" line for each job
 import { openBoss, version } from './boss.mjs';
-import { onEnd, serve } from '../http.mjs';
-import { ready } from '../service.mjs';
+import { onEnd, serve } from '../lib/http.mjs';
+import { ready } from '../lib/service.mjs';
 
 const { boss, sql } = openBoss({ migrate: false });
 await boss.start();

@@ -3,7 +3,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd -P)
 value() {
-	node "$here/../env.mjs" "$dir/.env" "$1"
+	node "$here/../lib/env.mjs" "$dir/.env" "$1"
 }
 dir=$1
 data=$(value DB_DATA)

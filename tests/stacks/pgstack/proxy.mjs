@@ -9,8 +9,8 @@
 //	GET  /admin/whoami          {session_user, current_user} of a connection that administers, or 503: it acts as service_role
 //	POST /admin/subscriptions   {name, query}: a live query; GET /subscriptions: {persisted, live}
 import { createRequire } from 'node:module';
-import { onEnd, serve } from '../http.mjs';
-import { ready } from '../service.mjs';
+import { onEnd, serve } from '../lib/http.mjs';
+import { ready } from '../lib/service.mjs';
 
 const { PGSTACK_VERSION: version, PACKAGES, DB_HOST, DB_PORT, DB_NAME, PORT, ADMIN_DATABASE_URL } = process.env;
 const logins = { '2026.5': ['pgstack_proxy', process.env.PROXY_PASSWORD], '2026.6': ['authenticator', process.env.AUTHENTICATOR_PASSWORD] };

@@ -8,7 +8,7 @@
 // Exit status 1 when the server does not answer, or not as it should.
 import fs from 'node:fs';
 import path from 'node:path';
-import { readEnv } from '../env.mjs';
+import { readEnv } from '../lib/env.mjs';
 
 const [dir, command, name, count] = process.argv.slice(2);
 const names = path.join(dir, 'names');

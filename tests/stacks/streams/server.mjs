@@ -6,8 +6,8 @@
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { onEnd, serve } from '../http.mjs';
-import { ready } from '../service.mjs';
+import { onEnd, serve } from '../lib/http.mjs';
+import { ready } from '../lib/service.mjs';
 
 const { STREAMS_VERSION, PACKAGES, DATA_DIR, PORT, HEALTH_PORT } = process.env;
 const directory = `${PACKAGES}/streams-${STREAMS_VERSION}`;

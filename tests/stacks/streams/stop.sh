@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # stop.sh DIR
-exec node "$(dirname "$0")/../service.mjs" stop "$1" server
+exec node "$(dirname "$0")/../lib/service.mjs" stop "$1" server

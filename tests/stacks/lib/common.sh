@@ -9,7 +9,7 @@
 #	stack_get URL                   the answer's body; fails unless its status is 2xx
 #	stack_post URL [JSON [HEADER]]  likewise
 
-STACKS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+STACKS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # shellcheck source=../lib/t.sh
 . "$STACKS/../lib/t.sh"
 # shellcheck source=../lib/pg.sh
@@ -78,13 +78,13 @@ stack_unset() {
 
 # stack_value KEY: what services see
 stack_value() {
-	node "$STACKS/env.mjs" "$stack_dir/.env" "$1"
+	node "$STACKS/lib/env.mjs" "$stack_dir/.env" "$1"
 }
 
 stack_npm() {
 	local set
 	for set in "$@"; do
-		"$STACKS/pull.sh" "$npm_cache" "$set" || return 1
+		"$STACKS/lib/pull.sh" "$npm_cache" "$set" || return 1
 	done
 }
 

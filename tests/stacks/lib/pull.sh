@@ -9,8 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 	exit 2
 }
 export HOLDFAST_NPM_CACHE=$1
-# shellcheck source=../lib/npm.sh
-. "$here/../lib/npm.sh"
+# shellcheck source=../../lib/npm.sh
+. "$here/../../lib/npm.sh"
 case $2 in
 dbos-*) package=@dbos-inc/dbos-sdk ;;
 pgboss-*) package=pg-boss ;;
