@@ -69,6 +69,20 @@ const struct command commands[CMD_COUNT] = {
 		.example = "holdfast upgrade 1.4.0 --stack shop --dry-run\n"
 			   "holdfast upgrade 2.0.0 --stack shop --accept-major",
 		.statuses = "3, 4, 5, 6, 7, 9, 10", .run = cmd_upgrade, .needs_config = true},
+	[CMD_MIGRATE] = {"migrate", "[status|up]", 0, 1, "apply schema migrations, each exactly once",
+		.doc = "status, the default, compares a directory of SQL files with what the database says\n"
+		       "is applied, and changes nothing; it ends with exit status 8 where they disagree:\n"
+		       "an applied file that was changed or is missing, one that came too late.\n"
+		       "\n"
+		       "up applies what is pending, in order, each file in one transaction together with\n"
+		       "the row that says so.  What golang-migrate, dbmate, Flyway or AGLedger has applied\n"
+		       "is taken over.  With --dry-run all of it runs in one transaction that is rolled\n"
+		       "back, and takes locks like the real one.\n"
+		       "\n"
+		       "Where the configuration names a command instead of a directory, up runs that.",
+		.example = "holdfast migrate --stack shop\nholdfast migrate up --stack shop --to 20261120\n"
+			   "holdfast migrate up --database postgresql:///app --dir ./migrations",
+		.statuses = "4, 5, 8, 10", .words = "status up", .run = cmd_migrate, .needs_config = true},
 	[CMD_PRUNE] = {"prune", .about = "remove the backup sets that the retention policy no longer wants",
 		.doc = "Shows every set of the stack with the reason it stays or goes, asks, and\n"
 		       "removes, manifest first, then archive, in each repository of the stack.\n"

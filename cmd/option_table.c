@@ -13,7 +13,7 @@
 	{ \
 		word, .type = OPTION_INT, .commands = FOR(CMD_PRUNE), .arg = "N", .max = 100000, .about = text \
 	}
-#define SERVER (RUNNERS | FOR(CMD_DROP_OLD) | FOR(CMD_STATUS))
+#define SERVER (RUNNERS | FOR(CMD_MIGRATE) | FOR(CMD_DROP_OLD) | FOR(CMD_STATUS))
 
 const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_CONFIG] = {"config", .type = OPTION_STRING, .commands = FOR_ALL, .arg = "FILE",
@@ -42,7 +42,10 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.arg = "FILE", .about = "age identity file that opens encrypted sets; default: the repository's \"identity\""},
 	[OPT_FROM] = {"from", .type = OPTION_LIST, .commands = FOR(CMD_COPY), .arg = "NAME|DIR",
 		.about = "repository to copy from; may be given again; default: the stack's"},
-	[OPT_TO] = {"to", .type = OPTION_STRING, .commands = FOR(CMD_COPY), .arg = "NAME|DIR", .about = "repository to copy to"},
+	[OPT_TO] = {"to", .type = OPTION_STRING, .commands = FOR(CMD_COPY) | FOR(CMD_MIGRATE), .arg = "WHERE",
+		.about = "copy: repository to copy to; migrate: the last version to apply"},
+	[OPT_DIR] = {"dir", .type = OPTION_STRING, .commands = FOR(CMD_MIGRATE), .arg = "DIR",
+		.about = "directory of SQL files; default: the configured one"},
 	[OPT_JOBS] = {"jobs", 'j', OPTION_INT, LONG_PLANS | FOR(CMD_VERIFY), .arg = "N", .max = 256, .param = "jobs",
 		.fallback = "2", .about = "connections or threads that work at once"},
 	[OPT_SCHEMA] = {"schema", 'n', OPTION_LIST, FOR(CMD_BACKUP), .arg = "PATTERN", .param = "schemas",
@@ -103,14 +106,15 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "parameter of the plan; may be given again, for a list once for each of its items"},
 	[OPT_PG_BINDIR] = {"pg-bindir", .type = OPTION_STRING, .commands = LONG_PLANS, .arg = "DIR", .param = "pg_bindir",
 		.about = "where pg_dump and pg_restore are; default: the newest installed that suits the server"},
-	[OPT_LOCK_TIMEOUT] = {"lock-timeout", .type = OPTION_DURATION, .commands = RUNNERS | FOR(CMD_PRUNE), .arg = "TIME",
-		.fallback = "0", .about = "how long to wait for another run of the stack to end"},
+	[OPT_LOCK_TIMEOUT] = {"lock-timeout", .type = OPTION_DURATION, .commands = RUNNERS | FOR(CMD_MIGRATE) | FOR(CMD_PRUNE),
+		.arg = "TIME", .fallback = "0", .about = "how long to wait for another run of the stack to end"},
 	[OPT_ACCEPT_MAJOR] = {"accept-major", .type = OPTION_FLAG, .commands = FOR(CMD_UPGRADE), .param = "accept_major",
 		.about = "the release notes of this major version have been read"},
 	[OPT_SKIP_BACKUP] = {"skip-backup", .type = OPTION_FLAG, .commands = FOR(CMD_UPGRADE), .param = "skip_backup",
 		.about = "upgrade without a backup before it; needs --yes, and a rollback cannot put the database back"},
-	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG, .commands = LONG_PLANS | FOR(CMD_RUN) | FOR(CMD_PRUNE),
-		.about = "check everything, print the steps (prune: the sets), change nothing"},
+	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG,
+		.commands = LONG_PLANS | FOR(CMD_RUN) | FOR(CMD_MIGRATE) | FOR(CMD_PRUNE),
+		.about = "check everything, print the steps (prune: the sets; migrate: run them and roll back), change nothing"},
 	[OPT_FORCE] = {"force", .type = OPTION_FLAG, .commands = FOR(CMD_ABANDON),
 		.about = "close the run without undoing it, and tell what it leaves behind"},
 	[OPT_YES] = {"yes", 'y', OPTION_FLAG,

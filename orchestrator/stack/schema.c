@@ -80,8 +80,20 @@ static const struct schema_key services_keys[] = {
 };
 
 static const struct schema_key migrations_keys[] = {
-	{"dir", SCHEMA_STRING, .about = "directory of *.sql migrations"},
+	{"dir", SCHEMA_STRING, .about = "directory of *.sql migrations, absolute"},
 	{"command", SCHEMA_ARGV, .about = "command that migrates, instead"},
+	{"schema", SCHEMA_STRING, .about = "where the table of what is applied stands; default: public"},
+	{"table", SCHEMA_STRING, .about = "its name; default: holdfast_migrations"},
+	{"adopt", SCHEMA_STRING,
+		.about = "whose table says what was applied before: auto, none, agledger, golang-migrate, dbmate, flyway"},
+	{"lock_timeout", SCHEMA_DURATION, .about = "how long a statement waits for a lock before it lets go and is tried again"},
+	{"lock_wait", SCHEMA_DURATION, .about = "how long it is tried again"},
+	{"statement_timeout", SCHEMA_DURATION, .about = "of each statement; default: the server's"},
+	{"command_dir", SCHEMA_STRING, .about = "directory the command runs in"},
+	{"env", SCHEMA_SCALARS, .about = "variables for the command; env:NAME and file:PATH are secrets"},
+	{"url_env", SCHEMA_STRING, .about = "variable in which the command gets the connection string; default: DATABASE_URL"},
+	{"end_sessions", SCHEMA_STRING, .about = "which sessions of a killed command are ended: role or named"},
+	{"version_query", SCHEMA_STRING, .about = "SQL that tells the version of the schema, one value"},
 	{0},
 };
 
