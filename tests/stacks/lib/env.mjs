@@ -2,7 +2,7 @@
 // replaced, by keys above and then by the environment; 'single quoted' ones are taken as they stand.
 import fs from 'node:fs';
 
-const line_form = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=[ \t]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^'"\n][^\n]*?|))[ \t]*(?:#.*)?$/s;
+const line_form = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=[ \t]*(?:(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")[ \t]*(?:#.*)?|((?:[^'"].*)?))$/s;
 
 function replaced(text, known) {
 	return text.replace(/\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*)|\$)/g, (all, braced, bare) => {

@@ -5,7 +5,7 @@
 //		and settings; when these have changed, it is stopped first ("up -d").
 //	service.mjs restart DIR NAME [--no-wait]
 //		stops it and starts it as it was, with the settings it had: .env is not read ("restart")
-//	service.mjs stop DIR NAME       TERM, and KILL after 35 s; a stopped one is fine
+//	service.mjs stop DIR NAME       TERM, and KILL after 35 s (STACK_END_WITHIN_MS); a stopped one is fine
 //	service.mjs status DIR NAME     prints "running PID" or "stopped" (exit status 3)
 //
 // A service finds its settings in its environment, logs to DIR/run/NAME.log, and says that it is ready by ready() (service.mjs exports
@@ -17,7 +17,7 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { readEnv } from './env.mjs';
 
-const READY_WITHIN_MS = 30_000, END_WITHIN_MS = 35_000, LOOK_MS = 20;
+const READY_WITHIN_MS = 30_000, END_WITHIN_MS = Number(process.env.STACK_END_WITHIN_MS ?? 35_000), LOOK_MS = 20;
 
 export function ready() {
 	const mark = process.env.STACK_READY;
