@@ -155,7 +155,8 @@ const struct command commands[CMD_COUNT] = {
 		.words = "list show", .run = cmd_plan},
 	[CMD_RUNS] = {"runs", .about = "list what ran on this host, newest first",
 		.doc = "Reads the journals in the state directory.  States: running, done, failed,\n"
-		       "interrupted (it was told to stop), crashed (it was killed), abandoned, damaged.",
+		       "interrupted (it was told to stop), crashed (it was killed), waiting (for an\n"
+		       "approval), paused, rolled_back, stuck (the way back failed), abandoned, damaged.",
 		.example = "holdfast runs --stack shop", .run = cmd_runs},
 	[CMD_STATUS] = {"status", "[RUN]", 0, 1, "what is in flight, what failed and why",
 		.doc = "Without RUN: the last backup and restore of the stack, runs that did not finish\n"
@@ -167,7 +168,7 @@ const struct command commands[CMD_COUNT] = {
 		       "or done again.  Without RUN: the only run that can be resumed.  Everything but\n"
 		       "passwords is in the journal; those come from the configuration, ~/.pgpass,\n"
 		       "PGPASSWORD or --database.",
-		.example = "holdfast resume", .statuses = "3, 4, 5", .run = cmd_resume, .needs_config = true},
+		.example = "holdfast resume", .statuses = "3, 4, 5, 6, 7, 9", .run = cmd_resume, .needs_config = true},
 	[CMD_ABANDON] = {"abandon", "RUN", 1, 1, "undo a run that did not finish, and close it",
 		.doc = "Undoes its steps in reverse order: a half-written archive, a half-filled\n"
 		       "database are removed.  The run cannot be resumed afterwards.\n"
@@ -179,6 +180,35 @@ const struct command commands[CMD_COUNT] = {
 		       "status 2.",
 		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9", .run = cmd_abandon,
 		.needs_config = true},
+	[CMD_ROLLBACK] = {"rollback", "[RUN]", 0, 1, "put back what a run has changed, also when it is done",
+		.doc = "Undoes every step of the run in reverse order, then runs the steps its plan has\n"
+		       "for after a rollback, which prove that the old state works.  Every step is asked\n"
+		       "first: when one minds (rows were written since), nothing is changed and the exit\n"
+		       "status is 10.  Without RUN: the newest run of the stack that can be rolled back,\n"
+		       "such as an upgrade.  Without --yes it asks; where nobody can be asked it changes\n"
+		       "nothing and ends with exit status 2.\n"
+		       "\n"
+		       "--dry-run asks every step and lists what would be undone.",
+		.example = "holdfast rollback --stack shop --dry-run\n"
+			   "holdfast rollback --stack shop --save-new-writes /root/since.sql --yes",
+		.statuses = "4, 5, 6, 9, 10", .run = cmd_rollback, .needs_config = true},
+	[CMD_APPROVE] = {"approve", "RUN", 1, 1, "say that a run which waits for it may go on",
+		.doc = "Shows what is asked, and answers it; \"holdfast resume\" then goes on.  RUN may be\n"
+		       "the unique beginning of an id.  Who approves is the OS user who calls this.  Of\n"
+		       "another user's run the directory must be named with --state-dir.\n"
+		       "\n"
+		       "With --reject the step fails instead.",
+		.example = "holdfast approve 20261120T031500Z-upgrade-7f3a --reason \"release notes read\"", .statuses = "10",
+		.run = cmd_approve},
+	[CMD_PAUSE] = {"pause", .about = "let no run start, and stop running ones before their next step",
+		.doc = "Of one stack with --stack, else of all.  A run that stops so ends with exit status\n"
+		       "5; after \"holdfast unpause\" it is resumed by \"holdfast resume\".  May be repeated;\n"
+		       "the first pause stands.",
+		.example = "holdfast pause --stack shop --reason \"storage is being moved\"", .run = cmd_pause},
+	[CMD_UNPAUSE] = {"unpause", .about = "let runs start again",
+		.doc = "Takes away the pause of --stack, else the one of all stacks.  Resumes nothing by\n"
+		       "itself.",
+		.example = "holdfast unpause --stack shop", .run = cmd_unpause},
 	[CMD_KEYGEN] = {"keygen", .about = "make an age key pair for encrypted repositories",
 		.doc = "Writes a new identity, the secret half, to the file that --file names, which\n"
 		       "only its owner may read and which must not exist yet; without --file to\n"

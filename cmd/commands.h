@@ -27,6 +27,10 @@ int cmd_runs(struct app *app, struct error *err);
 int cmd_status(struct app *app, struct error *err);
 int cmd_resume(struct app *app, struct error *err);
 int cmd_abandon(struct app *app, struct error *err);
+int cmd_rollback(struct app *app, struct error *err);
+int cmd_approve(struct app *app, struct error *err);
+int cmd_pause(struct app *app, struct error *err);
+int cmd_unpause(struct app *app, struct error *err);
 int cmd_keygen(struct app *app, struct error *err);
 int cmd_generate(struct app *app, struct error *err);
 /* The page of step kinds and built-in plans, for cmd_generate(). */

@@ -6,7 +6,9 @@
 #define SETS (FOR(CMD_LIST) | FOR(CMD_SHOW) | FOR(CMD_VERIFY))
 #define KEEPERS (FOR(CMD_PRUNE) | FOR(CMD_PIN) | FOR(CMD_UNPIN))
 #define EXAMINERS (FOR(CMD_DOCTOR) | FOR(CMD_REKEY))
-#define RUNNERS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE) | FOR(CMD_UPGRADE) | FOR(CMD_RUN) | FOR(CMD_RESUME) | FOR(CMD_ABANDON))
+#define RUNNERS \
+	(FOR(CMD_BACKUP) | FOR(CMD_RESTORE) | FOR(CMD_UPGRADE) | FOR(CMD_RUN) | FOR(CMD_RESUME) | FOR(CMD_ABANDON) | \
+		FOR(CMD_ROLLBACK))
 #define PLANS (FOR(CMD_BACKUP) | FOR(CMD_RESTORE))
 #define LONG_PLANS (PLANS | FOR(CMD_UPGRADE))
 #define RETENTION(word, text) \
@@ -99,7 +101,9 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "every set that is less than TIME older than the newest"},
 	[OPT_TIMEZONE] = {"timezone", .type = OPTION_STRING, .commands = FOR(CMD_PRUNE), .arg = "NAME",
 		.about = "whose hours, days and months are counted (Europe/Berlin); default: the configured one, else the host's"},
-	[OPT_REASON] = {"reason", .type = OPTION_STRING, .commands = FOR(CMD_PIN), .arg = "TEXT", .about = "noted with the pin"},
+	[OPT_REASON] = {"reason", .type = OPTION_STRING,
+		.commands = FOR(CMD_PIN) | FOR(CMD_ROLLBACK) | FOR(CMD_APPROVE) | FOR(CMD_PAUSE), .arg = "TEXT",
+		.about = "why; noted with it"},
 	[OPT_STRICT] = {"strict", .type = OPTION_FLAG, .commands = FOR(CMD_DOCTOR),
 		.about = "being able to delete backup sets from this host is degraded, too"},
 	[OPT_PARAM] = {"param", 'p', OPTION_PAIRS, FOR(CMD_RUN), .arg = "NAME=VALUE",
@@ -113,12 +117,19 @@ const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_SKIP_BACKUP] = {"skip-backup", .type = OPTION_FLAG, .commands = FOR(CMD_UPGRADE), .param = "skip_backup",
 		.about = "upgrade without a backup before it; needs --yes, and a rollback cannot put the database back"},
 	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG,
-		.commands = LONG_PLANS | FOR(CMD_RUN) | FOR(CMD_MIGRATE) | FOR(CMD_PRUNE),
+		.commands = LONG_PLANS | FOR(CMD_RUN) | FOR(CMD_MIGRATE) | FOR(CMD_PRUNE) | FOR(CMD_ROLLBACK),
 		.about = "check everything, print the steps (prune: the sets; migrate: run them and roll back), change nothing"},
 	[OPT_FORCE] = {"force", .type = OPTION_FLAG, .commands = FOR(CMD_ABANDON),
 		.about = "close the run without undoing it, and tell what it leaves behind"},
+	[OPT_DISCARD_NEW_WRITES] = {"discard-new-writes", .type = OPTION_FLAG, .commands = FOR(CMD_ROLLBACK),
+		.about = "rows that were written since may be lost"},
+	[OPT_SAVE_NEW_WRITES] = {"save-new-writes", .type = OPTION_STRING, .commands = FOR(CMD_ROLLBACK), .arg = "FILE",
+		.about = "write the rows that were written since to this new file first, as far as they can be told"},
+	[OPT_STEP] = {"step", .type = OPTION_STRING, .commands = FOR(CMD_APPROVE), .arg = "ID",
+		.about = "which step, where more than one waits"},
+	[OPT_REJECT] = {"reject", .type = OPTION_FLAG, .commands = FOR(CMD_APPROVE), .about = "say no: the step fails"},
 	[OPT_YES] = {"yes", 'y', OPTION_FLAG,
-		FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_PRUNE) | FOR(CMD_ABANDON) | FOR(CMD_UPGRADE),
+		FOR(CMD_RESTORE) | FOR(CMD_DROP_OLD) | FOR(CMD_PRUNE) | FOR(CMD_ABANDON) | FOR(CMD_ROLLBACK) | FOR(CMD_UPGRADE),
 		.about = "do not ask"},
 	[OPT_FILE] = {"file", 'o', OPTION_STRING, FOR(CMD_KEYGEN), .arg = "FILE", .is_not_env = true,
 		.about = "write to this new file, readable by its owner alone"},

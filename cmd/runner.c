@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "cmd/exit_status.h"
 #include "cmd/output.h"
+#include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
 
 const struct embedded_plan *plan_find(const char *name)
@@ -152,6 +153,7 @@ static json_t *json_of_run(const struct runner *r, const char *plan, const struc
 	json_object_set_new(run, "elapsed_ms", json_integer(result->elapsed_ms));
 	json_object_set_new(run, "failed_step", result->failed_step ? json_string(result->failed_step) : json_null());
 	json_object_set(run, "outputs", result->outputs ? result->outputs : json_null());
+	json_object_set(run, "undone", result->undone ? result->undone : json_null());
 	return run;
 }
 
@@ -200,6 +202,8 @@ int runner_finish(struct runner *r, const char *plan, struct run_result *result,
 	}
 	if (result->status == RUN_DONE)
 		return 0;
+	if (!r->app->is_json && (result->status == RUN_ROLLED_BACK || result->status == RUN_STUCK))
+		summary_print_undone(result->undone);
 	if (result->error.class == ERR_NONE)
 		err_set(&result->error, ERR_FAILED, "run \"%s\" did not finish", result->run_id);
 	err_move(err, &result->error);

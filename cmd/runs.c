@@ -103,6 +103,8 @@ json_t *json_of_summary(const struct run_summary *s)
 	json_object_set_new(o, "started_at", json_time(s->started_at_ms));
 	json_object_set_new(o, "ended_at", json_time(s->ended_at_ms));
 	json_object_set_new(o, "is_resumable", json_boolean(s->is_resumable));
+	json_object_set_new(o, "can_rollback", json_boolean(s->can_rollback));
+	json_object_set_new(o, "is_asking", json_boolean(s->is_asking));
 	if (s->message)
 		json_object_set_new(o, "failure",
 			json_pack("{s:s, s:s?, s:s?}", "message", s->message, "detail", s->detail, "hint", s->hint));
@@ -185,15 +187,7 @@ static int secrets_of(struct app *app, const struct run_summary *s, json_t **ret
 	return 0;
 }
 
-/* A run that can be continued, and all that is needed for it. */
-struct continued {
-	struct run_summary s;
-	struct runner r;
-	json_t *secrets;
-	char *id, *conninfo;
-};
-
-static void continued_release(struct continued *c)
+void continued_release(struct continued *c)
 {
 	run_summary_release(&c->s);
 	json_decref(c->secrets);
@@ -201,7 +195,7 @@ static void continued_release(struct continued *c)
 	free(c->conninfo);
 }
 
-static int find_continued(struct app *app, const char *which, struct continued *c, struct error *err)
+int continued_find(struct app *app, const char *which, struct continued *c, struct error *err)
 {
 	if (run_find(app, which, &c->id, err) < 0 || run_summary_load(app->state_dir, c->id, &c->s, err) < 0)
 		return -1;
@@ -224,7 +218,7 @@ int cmd_resume(struct app *app, struct error *err)
 	struct continued c cleanup(continued_release) = {0};
 	struct run_result result cleanup(run_result_release) = {0};
 
-	if (find_continued(app, app->options.operands[0], &c, err) < 0 || run_resume(&c.r.options, c.id, &result, err) < 0 ||
+	if (continued_find(app, app->options.operands[0], &c, err) < 0 || run_resume(&c.r.options, c.id, &result, err) < 0 ||
 		runner_finish(&c.r, c.s.plan ? c.s.plan : "", &result, err) < 0)
 		return -1;
 	if (!app->is_json && !app->ui.is_quiet)
@@ -327,7 +321,7 @@ int cmd_abandon(struct app *app, struct error *err)
 {
 	struct continued c cleanup(continued_release) = {0};
 
-	if (find_continued(app, app->options.operands[0], &c, err) < 0)
+	if (continued_find(app, app->options.operands[0], &c, err) < 0)
 		return -1;
 	return option_flag(&app->options, OPT_FORCE) ? give_up(app, &c, err) : abandon(app, &c, err);
 }

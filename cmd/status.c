@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json.h"
 #include "cmd/commands.h"
 #include "cmd/newest.h"
 #include "cmd/output.h"
 #include "cmd/runs.h"
 #include "cmd/sets.h"
+#include "cmd/summary.h"
 #include "cmd/target.h"
+#include "orchestrator/engine/pause.h"
 #include "orchestrator/postgres/restore.h"
 
 /* ---- one run ---- */
@@ -47,6 +50,18 @@ static void print_steps(const struct run_summary *s)
 	table_release(&t);
 }
 
+/* What can be done with it now. */
+static void print_ways(const struct run_summary *s)
+{
+	if (strcmp(s->state, "waiting") == 0)
+		printf("to approve   holdfast approve %s\n", s->run_id);
+	if (s->is_resumable && strcmp(s->state, "running") != 0)
+		printf("to go on     holdfast resume %s\nto undo      holdfast %s %s\n", s->run_id,
+			s->can_rollback || s->is_asking ? "rollback" : "abandon", s->run_id);
+	else if (s->can_rollback && strcmp(s->state, "done") == 0)
+		printf("to undo      holdfast rollback %s\n", s->run_id);
+}
+
 static int status_of_run(struct app *app, const char *which, struct error *err)
 {
 	struct run_summary s cleanup(run_summary_release) = {0};
@@ -59,6 +74,7 @@ static int status_of_run(struct app *app, const char *which, struct error *err)
 	json_object_set(run, "parameters", s.parameters ? s.parameters : json_null());
 	json_object_set(run, "steps", s.steps ? s.steps : json_null());
 	json_object_set(run, "outputs", s.outputs ? s.outputs : json_null());
+	json_object_set(run, "undone", s.undone);
 	json_object_set_new(app->result, "run", run);
 	if (app->is_json)
 		return 0;
@@ -69,9 +85,9 @@ static int status_of_run(struct app *app, const char *which, struct error *err)
 	print_lines("error", 12, s.message);
 	print_lines("detail", 12, s.detail);
 	print_lines("hint", 12, s.hint);
-	if (s.is_resumable && strcmp(s.state, "running") != 0)
-		printf("to go on     holdfast resume %s\nto undo      holdfast abandon %s\n", s.run_id, s.run_id);
+	print_ways(&s);
 	print_steps(&s);
+	summary_print_undone(s.undone);
 	return 0;
 }
 
@@ -142,7 +158,10 @@ static void print_open_run(const struct run_summary *s)
 	printf("unfinished     %s (%s, %s), started %s, step %s\n", s->run_id, s->plan ? s->plan : "-", s->state, age,
 		s->step ? s->step : "-");
 	print_lines("", 14, s->message);
-	printf("               to go on: holdfast resume %s; to undo: holdfast abandon %s\n", s->run_id, s->run_id);
+	if (strcmp(s->state, "waiting") == 0)
+		printf("               to approve: holdfast approve %s\n", s->run_id);
+	printf("               to go on: holdfast resume %s; to undo: holdfast %s %s\n", s->run_id,
+		s->can_rollback || s->is_asking ? "rollback" : "abandon", s->run_id);
 }
 
 static void put_last_restore(struct overview *o, const struct run_summary *s)
@@ -183,6 +202,21 @@ static void put_runs(struct overview *o)
 			print_open_run(s);
 	}
 	runs_list_release(runs, count);
+}
+
+static void put_pause(struct overview *o)
+{
+	json_t *note cleanup(json_decrefpp) = NULL;
+	char *text cleanup(mem_freep) = NULL;
+
+	if (!pause_stands(o->app->state_dir, o->target->stack, &note)) {
+		json_object_set_new(o->json, "pause", json_null());
+		return;
+	}
+	json_object_set(o->json, "pause", note);
+	text = pause_text(note);
+	if (!o->app->is_json)
+		printf("paused         %s\n", text);
 }
 
 static void put_kept_one(struct overview *o, json_t *list, const struct kept_database *k)
@@ -232,6 +266,7 @@ static void put_stack(struct app *app, const struct target *t, json_t *list)
 	json_object_set_new(o.json, "stack", t->stack ? json_string(t->stack) : json_null());
 	if (!app->is_json)
 		printf("%sstack          %s\n", json_array_size(list) > 1 ? "\n" : "", t->stack ? t->stack : "(all)");
+	put_pause(&o);
 	put_backups(&o);
 	put_runs(&o);
 	put_kept(&o);

@@ -182,3 +182,20 @@ void summary_print(const char *plan, const json_t *parameters, const struct run_
 		printf("run %s (%s of stack %s): done\n", result->run_id ? result->run_id : "-", plan,
 			text_of(parameters, "stack"));
 }
+
+void summary_print_undone(const json_t *undone)
+{
+	const char *label = "put back";
+	size_t i;
+	json_t *e;
+
+	json_array_foreach((json_t *)(uintptr_t)undone, i, e)
+	{
+		const char *text = json_get_str(json_object_get(e, "outputs"), "put_back", NULL);
+
+		if (!text)
+			continue;
+		printf("%-12s %s: %s\n", label, json_get_str(e, "step", "-"), text);
+		label = "";
+	}
+}

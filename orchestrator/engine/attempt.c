@@ -233,3 +233,12 @@ int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *
 	return run_record(
 		ctx->run, json_pack("{s:s, s:s, s:O}", "type", "step.checkpoint", "step", ctx->step_id, "data", data), err);
 }
+
+int step_approval(struct step_context *ctx, const char *type, const json_t *data, struct error *err)
+{
+	json_t *r = json_copy((json_t *)(uintptr_t)data);
+
+	json_object_set_new(r, "type", json_string(type));
+	json_object_set_new(r, "step", json_string(ctx->step_id));
+	return run_record(ctx->run, r, err);
+}

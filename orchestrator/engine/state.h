@@ -14,7 +14,8 @@
  *  5. has_effect is set by step.started and cleared by step.undone alone: a step without it has changed nothing.
  *  6. After run.undoing no step starts until a run.resumed that follows a run.finished "failed", but for those that come after the
  *     rollback.  These start only then, and only when no other step has an effect any more.
- *  7. An approval is wanted and given only of a step that is in flight.  The record takes the place of the step's checkpoint.
+ *  7. An approval is wanted and given only of a step that is in flight.  The record takes the place of the step's checkpoint;
+ *     one given is forgotten when the step fails.
  */
 #ifndef ENGINE_STATE_H
 #define ENGINE_STATE_H

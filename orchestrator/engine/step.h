@@ -99,6 +99,10 @@ const struct step_kind *step_kind_find(const struct step_kind *const *kinds, con
  * any thread of the step. */
 int step_checkpoint(struct step_context *ctx, const json_t *data, struct error *err) must_check;
 
+/* Journals durably that an approval is wanted ("approval.wanted") or was given ("approval.given"); ${data} (borrowed, an object) is merged
+ * into the record, which takes the place of the step's checkpoint. */
+int step_approval(struct step_context *ctx, const char *type, const json_t *data, struct error *err) must_check;
+
 /*
  * Runs the built-in plan ${plan} inside this step: a run of its own, whose journal is in <run_dir>/plans/<label>, under this run's
  * locks.  Begins it, or continues it where an earlier attempt was killed; where it is done already nothing is run.  ${parameters}: object,

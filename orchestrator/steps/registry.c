@@ -50,5 +50,6 @@ const struct step_kind *const step_kinds[] = {
 	&step_files_copy,
 	&step_secret_rotate,
 	&step_secret_retire,
+	&step_approve,
 	NULL,
 };
