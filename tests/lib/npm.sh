@@ -84,7 +84,7 @@ npm_make() {
 	rm -rf -- "$new"
 	mkdir "$new" && printf '{"private": true}\n' >"$new/package.json" || return 1
 	if (cd "$new" && npm install --save-exact --ignore-scripts --no-audit --no-fund --no-package-lock --no-update-notifier \
-		--fetch-retries=2 --fetch-retry-mintimeout=1000 --loglevel=error "$@" >"$log" 2>&1 </dev/null); then
+		--fetch-retry-mintimeout=1000 --fetch-retry-factor=2 --loglevel=error "$@" >"$log" 2>&1 </dev/null); then
 		rm -f -- "$log" && mv "$new" "$npm_dir"
 		return
 	fi

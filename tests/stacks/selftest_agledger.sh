@@ -68,7 +68,7 @@ preflight() {
 
 t_begin without_its_migrations_it_ends_at_once
 t_exit 1 "$agl/start.sh" "$stack_dir" api
-t_match "$t_err" 'agledger: (permission denied for|relation "_migrations" does not exist)'
+t_match "$t_err" 'agledger: relation "_migrations" does not exist'
 t_exit 1 preflight
 t_match "$t_out" 'FAIL  migrations: '
 
@@ -173,7 +173,7 @@ t_is "$t_out" 'applied 005_tenants.sql' "the ledger's own part is done"
 t_is "$t_err" 'migrate: 42P01: relation "pgboss.job_common" does not exist' "the queue's is not"
 stack_set AGLEDGER_VERSION 1.4.0
 t_exit 1 "$agl/start.sh" "$stack_dir"
-t_match "$t_err" 'pg-boss database requires migrations|is not installed' "the new version does not start"
+t_match "$t_err" 'agledger: pg-boss database requires migrations' "the new version does not start"
 stack_set AGLEDGER_VERSION 1.3.3
 t_ok "$agl/start.sh" "$stack_dir"
 t_is "$(stack_get "$base/health" | jq -r .version)" 1.3.3 "the old one does"

@@ -56,7 +56,7 @@ pg_sql 'CREATE DATABASE dbos_before TEMPLATE dbos OWNER dbos_owner'
 t_begin new_code_on_the_old_schema_is_refused
 pin 5.3.0
 t_exit 1 "$dbos/start.sh" "$stack_dir"
-t_match "$t_err" 'behind|version 33|migrat' "says why"
+t_match "$t_err" 'is at schema version 33, but this version of DBOS requires 123' "says why"
 
 t_begin the_schema_moves_and_the_workflow_goes_on_where_it_was
 # shellcheck disable=SC2016 # no variable
@@ -92,4 +92,4 @@ t_ok "$dbos/stop.sh" "$stack_dir"
 t_begin without_its_database_the_application_does_not_start
 sed -i 's|/dbos?|/nowhere?|' "$stack_dir/.env"
 t_exit 1 "$dbos/start.sh" "$stack_dir"
-t_match "$t_err" 'permission denied to create database|database "nowhere" does not exist' "says why"
+t_match "$t_err" 'database "nowhere" does not exist: \(3D000\)' "says why"
