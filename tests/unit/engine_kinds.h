@@ -261,7 +261,7 @@ static const struct step_kind *const test_kinds[] = {&kind_write, &kind_append, 
 static inline void world_emit(void *ctx, const struct event *ev)
 {
 	static const char *const names[] = {"debug", "info", "warning", "run started", "run finished", "started", "skipped",
-		"done", "retry", "failed", "undone"};
+		"done", "retry", "failed", "undone", "waiting"};
 	struct world *w = ctx;
 
 	buf_printf(&w->log, "%s%s%s%s%s\n", names[ev->kind], ev->step ? " " : "", ev->step ? ev->step : "", ev->text ? ": " : "",
