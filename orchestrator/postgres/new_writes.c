@@ -145,7 +145,7 @@ static int put_sequences(struct script *s, uint32_t oid, struct error *err)
 		    "SELECT n.nspname, c.relname, pg_catalog.pg_sequence_last_value(c.oid) FROM pg_catalog.pg_depend d "
 		    "JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind = 'S' JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
 		    "WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = d.classid AND d.refobjid = $1::pg_catalog.oid "
-		    "AND d.deptype IN ('a', 'i') AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT,USAGE') ORDER BY c.oid",
+		    "AND d.deptype IN ('a', 'i') AND CASE WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT,USAGE') END ORDER BY c.oid",
 		    1, (const char *const[]){text}, &res, err) < 0)
 		return -1;
 	for (int i = 0; i < PQntuples(res); i++) {

@@ -1,0 +1,174 @@
+#!/usr/bin/env bash
+# The state of a database kept before it is changed and put back when the change fails: by a copy, from a backup set; killed on the way back.
+# shellcheck source=../lib/t.sh
+. tests/lib/t.sh
+unset "${!HOLDFAST_@}" "${!PG@}" XDG_CONFIG_HOME
+# shellcheck source=../lib/pg.sh
+. tests/lib/pg.sh
+HOLDFAST=${HOLDFAST:-$PWD/build/holdfast}
+export HOME=$T_TMP/home HOLDFAST_STATE_DIR=$T_TMP/state
+mkdir "$HOME"
+pg_start main wal_level=logical max_prepared_transactions=2 || exit 1
+
+app() { psql -XAtq -v ON_ERROR_STOP=1 -d app -c "$1" 2>&1; }
+databases() { pg_sql "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'app%'"; }
+last_run() { "$HOLDFAST" runs | awk 'NR == 2 { print $1 }'; }
+# What a run's names end with: 20261121t120000z_7f3a91c2
+tag() { last_run | sed -E 's/^([0-9TZ]+)-.*-([0-9a-f]+)$/\L\1_\2/'; }
+told() { sed -n 's/.*"put_back":"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$HOLDFAST_STATE_DIR/runs/$(last_run)/journal" | sed 's/\\"/"/g'; }
+# Rows, values of sequences, and what belongs to the database itself.
+state_of() {
+	psql -XAtq -d "$1" -c "SELECT md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o; SELECT last_value FROM orders_id_seq;
+		SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0;
+		SELECT pg_get_userbyid(datdba), datacl, datconnlimit, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'app';
+		SELECT COALESCE(r.rolname, '-'), unnest(setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+			LEFT JOIN pg_roles r ON r.oid = setrole WHERE datname = 'app' ORDER BY 1, 2" 2>&1
+}
+drop_others() {
+	local name
+	for name in $(pg_sql "SELECT datname FROM pg_database WHERE datname LIKE 'app\\_%'"); do
+		pg_sql "DROP DATABASE \"$name\""
+	done
+}
+# plan METHOD STATEMENT…: fence, savepoint, the statements as a migration, each by itself; $extra; mark; a step that fails
+extra=''
+plan() {
+	local method=$1 statement n=0
+	shift
+	{
+		printf '%s\n' 'name: up' 'on_failure: rollback' 'steps:' \
+			"- { id: fence, uses: fence, with: { database: dbname=app } }" \
+			"- id: keep" "  uses: database.savepoint" \
+			"  with: { database: dbname=app, method: $method, stack: app, repository: [$T_TMP/repository], backup: latest }"
+		for statement in "$@"; do
+			printf '%s\n' "- id: migrate$((++n))" "  uses: sql" "  with: { database: dbname=app, statements: [\"$statement\"] }"
+		done
+		[ -z "$extra" ] || printf '%s\n' "$extra"
+		printf '%s\n' '- { id: mark, uses: database.mark, with: { database: dbname=app } }' \
+			"- id: unfence" "  uses: unfence" "  with: { database: dbname=app, old_limit: '\${steps.fence.old_limit}' }" \
+			"- { id: serve, uses: exec, with: { argv: [psql, -XAtqd, app, -c, \"\${serve}\"] } }" \
+			"- { id: health, uses: exec, with: { argv: [test, \"\${end}\", '=', good] } }" \
+			"parameters: { serve: { type: string, default: SELECT }, end: { type: string, default: bad } }"
+	} >"$T_TMP/plan.yaml"
+}
+run() { t_exit "$1" "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app "${@:2}"; }
+
+pg_sql 'CREATE ROLE owner; CREATE ROLE client LOGIN' >/dev/null
+pg_sql 'CREATE DATABASE app OWNER owner CONNECTION LIMIT 17'
+app "CREATE TABLE orders (id serial PRIMARY KEY, what text); INSERT INTO orders (what) SELECT 'row ' || g FROM generate_series(1, 2000) g;
+	CREATE TABLE lines (orders_id int REFERENCES orders, n int); INSERT INTO lines SELECT g, g FROM generate_series(1, 100) g;
+	GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO client; SELECT lo_create(4711)" >/dev/null
+pg_sql "ALTER DATABASE app SET work_mem = '7MB'"
+pg_sql "ALTER ROLE client IN DATABASE app SET statement_timeout = '9s'"
+pg_sql "COMMENT ON DATABASE app IS 'the app''s'"
+pg_sql 'REVOKE CONNECT ON DATABASE app FROM PUBLIC; GRANT CONNECT ON DATABASE app TO client'
+before=$(state_of app)
+
+t_begin an_atomic_failure_puts_nothing_back
+oid=$(pg_sql "SELECT oid FROM pg_database WHERE datname = 'app'")
+plan copy "UPDATE orders SET what = 'changed'; DELETE FROM lines; INSERT INTO lines VALUES (1, 1); SELECT 1/0"
+run 7
+t_match "$t_err" 'division by zero'
+t_is "$(pg_sql "SELECT oid FROM pg_database WHERE datname = 'app'")" "$oid" 'the same database serves'
+t_is "$(state_of app)" "$before" 'as it was'
+t_match "$(told)" "database \"app\" is as it was: nothing had been changed in it; its copy is kept as \"app_before_$(tag)\""
+t_is "$(state_of "app_before_$(tag)")" "$before" 'the copy is a whole one'
+t_exit 0 "$HOLDFAST" drop-old "app_before_$(tag)" -d app --yes
+t_is "$(databases)" app 'known to drop-old'
+
+t_begin a_half_applied_change_is_undone_by_the_copy
+plan copy "ALTER TABLE orders ADD COLUMN extra int DEFAULT 5; UPDATE orders SET what = 'changed'" "SELECT 1/0"
+run 7
+t_is "$(state_of app)" "$before" 'rows, sequence, schema, owner, privileges, settings, limit, comment'
+t_is "$(databases)" "app app_upgraded_$(tag)" 'the upgraded database is kept'
+t_is "$(psql -XAtqd "app_upgraded_$(tag)" -c 'SELECT count(*), sum(extra) FROM orders')" '2000|10000' 'with what had been changed'
+t_match "$(told)" "database \"app\" is the copy of 2[0-9TZ:.-]+ again; the upgraded one is kept as \"app_upgraded_$(tag)\""
+t_is "$(pg_sql "SELECT datconnlimit, pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'app_upgraded_$(tag)'")" '17|owner' 'and open'
+t_match "$("$HOLDFAST" status -d app)" "kept database  app_upgraded_$(tag)" 'status knows it'
+t_is "$(psql -XAtq -U client -d app -c 'SHOW statement_timeout')" 9s 'clients come in again'
+drop_others
+
+t_begin what_the_new_version_wrote_is_kept_and_told
+plan copy 'ALTER TABLE orders ADD COLUMN extra int'
+run 7 -p "serve=INSERT INTO orders (what) SELECT 'new' FROM generate_series(1, 3); UPDATE lines SET n = 0 WHERE n < 3; DELETE FROM lines WHERE n = 50"
+t_is "$(state_of app)" "$before" 'put back'
+t_match "$(told)" 'written since the upgrade are in the upgraded database alone: Table "public.orders": 3 rows written. Table "public.lines": 2 rows written, 1 deleted.'
+t_is "$(psql -XAtqd "app_upgraded_$(tag)" -c "SELECT count(*) FROM orders WHERE what = 'new'")" 3
+drop_others
+
+t_begin what_the_new_version_wrote_is_saved_as_sql
+plan copy 'ALTER TABLE orders ADD COLUMN extra int'
+sed -i 's/uses: database.mark, with: { /&new_writes: save, /' "$T_TMP/plan.yaml"
+run 7 -p "serve=INSERT INTO orders (what, extra) VALUES (E'tab\\tnew\\nline \\\\\\\\ it''s', 1), (NULL, 2); UPDATE orders SET what = 'mine' WHERE id = 7"
+file=$HOLDFAST_STATE_DIR/runs/$(last_run)/new-writes.sql
+t_is "$(stat -c %a "$file")" 600
+t_match "$(told)" "3 rows in 1 table written since the upgrade are not in the old database; 3 rows are saved in \"$file\""
+t_exit 3 psql -Xq -v ON_ERROR_STOP=1 -d app -f "$file"
+t_match "$t_err" 'column "extra" of relation "orders" does not exist' 'the old schema has no such column, and nothing is changed'
+t_is "$(state_of app)" "$before"
+sed -i '/^INSERT/ { s/, "extra"//; s/, "extra"::integer//; s/, "extra" = EXCLUDED."extra"// }' "$file"
+t_exit 0 psql -Xq -v ON_ERROR_STOP=1 -d app -f "$file"
+t_is "$(app "SELECT string_agg(id || '=' || COALESCE(what, '-'), ';' ORDER BY id) FROM orders WHERE id = 7 OR id > 2000")" \
+	$'7=mine;2001=tab\tnew\nline \\\\ it'\''s;2002=-' 'brought back'
+t_is "$(app "INSERT INTO orders (what) VALUES ('next') RETURNING id")" 2003 'the sequence has moved on'
+app "DELETE FROM orders WHERE id > 2000; UPDATE orders SET what = 'row 7' WHERE id = 7; SELECT setval('orders_id_seq', 2000)" >/dev/null
+drop_others
+
+t_begin success_keeps_the_copy
+plan copy 'CREATE TABLE added ()'
+run 0 -p end=good
+t_is "$(databases)" "app app_before_$(tag)"
+t_is "$(app 'DROP TABLE added')" ''
+t_is "$(state_of app)" "$before"
+drop_others
+
+t_begin a_kill_anywhere_on_the_way_back
+plan copy 'ALTER TABLE orders ADD COLUMN extra int; DELETE FROM lines' 'SELECT 1/0'
+points='swap:1 swap:3 swap:4'
+[ -z "${FULL:-}" ] || points='swap:1 swap:2 swap:3 swap:4 journal:10 journal:11 journal:12 journal:13 journal:14 journal:15 journal:16'
+for at in $points; do
+	HOLDFAST_CRASH_AT=$at t_run "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app
+	[ "$t_status" -eq 137 ] || { t_is "$t_status" 137 "killed at $at"; continue; }
+	t_run "$HOLDFAST" resume "$(last_run)"
+	t_is "$t_status $(state_of app | md5sum)" "7 $(md5sum <<<"$before")" "killed at $at: resumed, and the old state serves"
+	t_is "$(databases)" "app app_upgraded_$(tag)" "killed at $at: the upgraded one is kept"
+	drop_others
+done
+
+t_begin a_backup_set_is_restored_and_takes_the_name
+plan restore 'ALTER TABLE orders ADD COLUMN extra int; DELETE FROM lines' 'SELECT 1/0'
+sed -i "s|^steps:|&\n- { id: set, uses: backup, with: { stack: app, database: dbname=app, repository: [$T_TMP/repository] } }|
+	s|backup: latest|backup: '\${steps.set.backup_id}'|" "$T_TMP/plan.yaml"
+run 7
+t_is "$(state_of app)" "$before" 'rows, sequence, schema, owner, privileges, settings, limit, comment'
+t_is "$(databases)" "app app_upgraded_$(tag)" 'the upgraded database is kept'
+id=$("$HOLDFAST" list --stack app -r "$T_TMP/repository" | awk 'NR == 2 { print $1 }')
+t_match "$(told)" "database \"app\" is restored from backup set \"$id\", without what was written after that was taken; the upgraded one is kept as \"app_upgraded_$(tag)\""
+t_is "$(app 'SELECT count(*) FROM lines; SELECT count(*) FROM pg_largeobject_metadata')" $'100\n1' 'every row, and large objects'
+drop_others
+records=$(($(find "$HOLDFAST_STATE_DIR/runs/$(last_run)" -name journal -exec cat {} + | wc -l)))
+points="journal:$((records - 15)) swap:2"
+[ -z "${FULL:-}" ] || points=$(seq -f journal:%g $((records - 26)) $((records - 4)))
+for at in $points; do
+	HOLDFAST_CRASH_AT=$at t_run "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app
+	t_is "$t_status" 137 "killed at $at"
+	t_run "$HOLDFAST" resume "$(last_run)"
+	t_is "$t_status $(state_of app | md5sum)" "7 $(md5sum <<<"$before")" "killed at $at: resumed, and the old state serves"
+	t_is "$(databases)" "app app_upgraded_$(tag)" "killed at $at: the upgraded one is kept"
+	drop_others
+done
+
+t_begin the_copy_that_somebody_dropped_is_told
+extra="- { id: gone, uses: exec, with: { argv: [psql, -XAtqd, postgres, -c, 'DROP DATABASE app_copy'] } }"
+plan copy 'ALTER TABLE orders ADD COLUMN extra int'
+extra=''
+sed -i "s/method: copy/&, keep_name: app_copy/" "$T_TMP/plan.yaml"
+run 9
+t_match "$t_err" 'database "app_copy" is not the copy that was made before the upgrade'
+t_match "$t_err" 'There is none of that name.  Database "app" is the upgraded one and was not touched.'
+t_match "$t_err" 'step "keep" \(database.savepoint\): could not be undone'
+t_is "$(app 'SELECT count(extra) FROM orders')" 0 'nothing was touched'
+t_exit 9 "$HOLDFAST" resume "$(last_run)"
+"$HOLDFAST" abandon "$(last_run)" --give-up --yes >/dev/null 2>&1 || "$HOLDFAST" abandon "$(last_run)" >/dev/null 2>&1
+app 'ALTER TABLE orders DROP COLUMN extra'
+pg_sql 'ALTER DATABASE app CONNECTION LIMIT 17; ALTER DATABASE app RESET holdfast.connection_limit' >/dev/null
