@@ -2,7 +2,10 @@
  * Killed after every record, resumed, and compared with the run nobody disturbed.  Every start is a child of its own: the parent
  * comes to no crash point, so HOLDFAST_CRASH_AT is read anew by each.
  */
-#include "tests/unit/engine_kinds.h"
+#include "tests/unit/engine_nest.h"
+
+#include "orchestrator/engine/approval.h"
+#include "orchestrator/steps/common.h"
 
 #define MOST_STARTS 200
 
@@ -21,15 +24,71 @@ static const char backward_plan[] =
 	"  - { id: three, uses: file.append, with: { name: log, text: \"three ${steps.two.line}\" } }\n"
 	"  - { id: four, uses: test.act }\n";
 
+/* A plan inside a step, and an approval before it. */
+#define NESTED_STEPS \
+	"parameters: { pass: { secret: true, required: true } }\nsteps:\n" \
+	"  - { id: one, uses: file.write, with: { name: one, text: first } }\n" \
+	"  - { id: ask, uses: approve, with: { message: \"go on?\" } }\n" \
+	"  - { id: nest, uses: test.nest, with: { pass: \"${pass}\" } }\n" \
+	"  - { id: three, uses: file.append, with: { name: log, text: \"three ${steps.nest.line}\" } }\n"
+/* What comes after the rollback refers to what was undone. */
+#define AFTER_STEPS \
+	"after_rollback:\n" \
+	"  - { id: after, uses: file.write, with: { name: final, text: \"${steps.one.path} ${steps.nest.line}\" } }\n" \
+	"  - { id: four, uses: test.act }\n"
+
+static const char nested_plan[] = "name: crash\n" NESTED_STEPS;
+static const char nested_back_plan[] = "name: crash\non_failure: rollback\n" NESTED_STEPS
+				       "  - { id: bad, uses: test.check, with: { is_bad: true } }\n" AFTER_STEPS;
+static const char by_hand_plan[] = "name: crash\n" NESTED_STEPS AFTER_STEPS;
+
 struct scene {
 	const char *plan;
 	enum run_status status; /* of the undisturbed run */
 	const char *state;
-	const char *one, *log, *final; /* the files' content at the end */
+	const char *one, *log, *final, *inner; /* the files' content at the end */
+	bool is_act_failing;
+	bool is_by_hand; /* done first, and rolled back then */
 };
 
-static const struct scene forward = {forward_plan, RUN_DONE, "done", "first", "two 5\nthree two 5\n", "one"};
-static const struct scene backward = {backward_plan, RUN_ROLLED_BACK, "rolled_back", "", "", ""};
+static const struct scene forward = {forward_plan, RUN_DONE, "done", "first", "two 5\nthree two 5\n", "one", "", false, false};
+static const struct scene backward = {backward_plan, RUN_ROLLED_BACK, "rolled_back", "", "", "", "", .is_act_failing = true};
+static const struct scene nested = {nested_plan, RUN_DONE, "done", "first", "inner 2\nthree inner 2\n", "", "in", false, false};
+static const struct scene nested_back = {
+	nested_back_plan, RUN_ROLLED_BACK, "rolled_back", "", "", "one inner 2", "", false, false};
+static const struct scene by_hand = {by_hand_plan, RUN_ROLLED_BACK, "rolled_back", "", "", "one inner 2", "", .is_by_hand = true};
+
+static const struct step_kind *const crash_kinds[] = {
+	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &step_approve, NULL};
+
+static bool is_done(struct world *w, const char *id)
+{
+	struct run_summary s cleanup(run_summary_release) = {0};
+	struct error err cleanup(err_clear) = ERROR_INIT;
+
+	return run_summary_load(w->state_dir, id, &s, &err) == 0 && strcmp(s.state, "done") == 0;
+}
+
+/* A new run, or the one that is there: forward, or back. */
+static int go(struct world *w, const struct scene *scene, const struct run_options *o, struct run_result *ret, struct error *err)
+{
+	char *id cleanup(mem_freep) = world_run(w);
+
+	if (!id)
+		return run_start(o, ret, err);
+	if (scene->is_by_hand && is_done(w, id))
+		return run_rollback(o, id, NULL, NULL, ret, err);
+	return run_resume(o, id, ret, err);
+}
+
+static int approve(struct world *w, const char *run_id, struct error *err)
+{
+	json_t *request cleanup(json_decrefpp) = NULL;
+
+	return approval_find(w->state_dir, run_id, NULL, &request, err) < 0
+		? -1
+		: approval_give(w->state_dir, request, "yes", false, err);
+}
 
 /* One start: the run that is there is resumed, else a new one begins.  Exits with the run's status, or 99. */
 static void start_in_child(struct world *w, const struct scene *scene, const char *crash_at)
@@ -39,15 +98,18 @@ static void start_in_child(struct world *w, const struct scene *scene, const cha
 	struct event_sink sink;
 	struct run_options o = world_options(w, &sink, scene->plan, given);
 	struct error err = ERROR_INIT;
-	char *id = world_run(w);
-	int rc;
-
+	o.kinds = crash_kinds;
+	o.find_plan = find_inner;
 	if (crash_at)
 		setenv("HOLDFAST_CRASH_AT", crash_at, 1);
-	w->fail_times = 1000;
+	w->fail_times = scene->is_act_failing ? 1000 : 0;
 	w->fail_class = ERR_FAILED;
-	rc = id ? run_resume(&o, id, &ret, &err) : run_start(&o, &ret, &err);
-	_exit(rc < 0 ? 99 : (int)ret.status);
+	for (;;) {
+		if (go(w, scene, &o, &ret, &err) < 0)
+			_exit(99);
+		if (ret.status == RUN_WAITING ? approve(w, ret.run_id, &err) < 0 : !(ret.status == RUN_DONE && scene->is_by_hand))
+			_exit((int)ret.status);
+	}
 }
 
 /* 1 killed, 0 ended with the scene's status. */
@@ -79,6 +141,7 @@ static void assert_end(struct world *w, const struct scene *scene)
 	assert_file(w, "one", scene->one);
 	assert_file(w, "log", scene->log);
 	assert_file(w, "final", scene->final);
+	assert_file(w, "inner", scene->inner);
 	assert_file(w, "off", "");
 	assert_int_equal(access(fresh, F_OK), -1);
 	assert_int_equal(runs_list(w->state_dir, &list, &count, &err), 0);
@@ -104,8 +167,8 @@ static int killed_once(const struct scene *scene, const char *kind, int n)
 		assert_int_equal(runs_list(w.state_dir, &list, &count, &err), 0);
 		assert_int_equal(count, 1);
 		if (strcmp(list[0].state, scene->state) != 0) { /* after the last record there is nothing left to do */
-			assert_string_equal(list[0].state, "crashed");
-			assert_true(list[0].is_resumable);
+			assert_true(strcmp(list[0].state, "crashed") == 0 || strcmp(list[0].state, "waiting") == 0 ||
+				(scene->is_by_hand && strcmp(list[0].state, "done") == 0));
 			assert_int_equal(start(&w, scene, kind, 0), 0);
 		}
 		runs_list_release(list, count);
@@ -125,6 +188,17 @@ static void kill_at_every(const struct scene *scene, const char *kind, int at_le
 	assert_true(n >= at_least);
 }
 
+/* The long ones: every point with FULL=1, else some of them. */
+static void kill_at_many(const struct scene *scene, const char *kind, int from, int at_least)
+{
+	int stride = getenv("FULL") ? 1 : 5, n = getenv("FULL") ? 1 : from;
+
+	assert_int_equal(killed_once(scene, kind, 0), 0);
+	while (killed_once(scene, kind, n))
+		n += stride;
+	assert_true(n > at_least);
+}
+
 static void a_run_killed_after_any_record_resumes_to_the_same_end(void **state)
 {
 	(void)state;
@@ -135,6 +209,27 @@ static void a_rollback_killed_after_any_record_goes_on_to_the_same_end(void **st
 {
 	(void)state;
 	kill_at_every(&backward, "journal", 17);
+}
+
+static void a_plan_inside_a_step_killed_after_any_record_resumes_to_the_same_end(void **state)
+{
+	(void)state;
+	kill_at_many(&nested, "journal", 2, 21);
+	kill_at_many(&nested, "effect", 3, 5);
+}
+
+static void a_rollback_with_all_its_parts_killed_after_any_record_goes_on_to_the_same_end(void **state)
+{
+	(void)state;
+	kill_at_many(&nested_back, "journal", 4, 35);
+	kill_at_many(&nested_back, "effect", 5, 9);
+}
+
+static void a_rollback_by_hand_killed_after_any_record_goes_on_to_the_same_end(void **state)
+{
+	(void)state;
+	kill_at_many(&by_hand, "journal", 1, 35);
+	kill_at_many(&by_hand, "effect", 2, 9);
 }
 
 static void an_effect_that_is_there_but_not_journaled_is_found(void **state)
@@ -211,6 +306,8 @@ static void a_run_killed_at_every_start_arrives_in_the_end(void **state)
 		killed_again_and_again(&forward, every);
 		killed_again_and_again(&backward, every);
 	}
+	killed_again_and_again(&nested, 7);
+	killed_again_and_again(&nested_back, 7);
 }
 
 int main(void)
@@ -218,6 +315,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_run_killed_after_any_record_resumes_to_the_same_end),
 		cmocka_unit_test(a_rollback_killed_after_any_record_goes_on_to_the_same_end),
+		cmocka_unit_test(a_plan_inside_a_step_killed_after_any_record_resumes_to_the_same_end),
+		cmocka_unit_test(a_rollback_with_all_its_parts_killed_after_any_record_goes_on_to_the_same_end),
+		cmocka_unit_test(a_rollback_by_hand_killed_after_any_record_goes_on_to_the_same_end),
 		cmocka_unit_test(an_effect_that_is_there_but_not_journaled_is_found),
 		cmocka_unit_test(an_unjournaled_point_of_no_return_is_respected),
 		cmocka_unit_test(a_run_killed_at_every_start_arrives_in_the_end),
