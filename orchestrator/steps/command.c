@@ -17,6 +17,7 @@
 
 #define TAIL_BYTES ((size_t)16 << 10)
 #define TAIL_LOOSE_BYTES ((size_t)64 << 10)
+#define LINE_MAX_BYTES ((size_t)32 << 10)
 
 /* --- where it runs --------------------------------------------------------------------------------------------------------------- */
 
@@ -161,6 +162,7 @@ struct printed {
 	struct command *command;
 	const struct command_call *call;
 	struct buf held_out, held_err; /* by the scrubber */
+	struct buf line_out, line_err; /* begun, and not in the log yet: lines of the two must not mix */
 	struct buf tail_out, tail_err; /* for an error's detail */
 	size_t out_max;
 	bool is_cut_told;
@@ -170,6 +172,8 @@ static void printed_release(struct printed *p)
 {
 	buf_release(&p->held_out);
 	buf_release(&p->held_err);
+	buf_release(&p->line_out);
+	buf_release(&p->line_err);
 	buf_release(&p->tail_out);
 	buf_release(&p->tail_err);
 }
@@ -187,6 +191,22 @@ static void log_bytes(struct command *c, const char *text, size_t n)
 		stop_log(c, &why);
 	else if (is_over && io_close(&c->log_fd, c->log_path, &why) < 0)
 		stop_log(c, &why);
+}
+
+/* Whole lines, unless one is too long to wait for its end. */
+static void log_lines(struct command *c, struct buf *line, const char *text, size_t n, bool is_last)
+{
+	const char *end;
+	size_t ready;
+
+	if (n > 0)
+		buf_putn(line, text, n);
+	end = line->len ? memrchr(line->data, '\n', line->len) : NULL;
+	ready = is_last || line->len > LINE_MAX_BYTES ? line->len : end ? (size_t)(end + 1 - line->data) : 0;
+	log_bytes(c, line->data, ready);
+	if (ready > 0)
+		memmove(line->data, line->data + ready, line->len - ready);
+	line->len -= ready;
 }
 
 static void keep_tail(struct buf *tail, const char *text, size_t n)
@@ -224,9 +244,9 @@ static int take(struct printed *p, bool is_err, const char *text, size_t n, bool
 	cleanup(buf_release) struct buf clean = {0};
 
 	scrub_feed(&p->command->scrub, is_err ? &p->held_err : &p->held_out, text, n, is_last, &clean);
+	log_lines(p->command, is_err ? &p->line_err : &p->line_out, clean.data, clean.len, is_last);
 	if (clean.len == 0)
 		return 0;
-	log_bytes(p->command, clean.data, clean.len);
 	keep_tail(is_err ? &p->tail_err : &p->tail_out, clean.data, clean.len);
 	return is_err || !p->call->out ? 0 : keep_output(p, clean.data, clean.len, err);
 }

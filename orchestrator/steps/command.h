@@ -54,10 +54,11 @@ int scrub_resolve(struct scrub *s, const char *text, const char *what, char **re
 	}
 
 #define COMMAND_DOC \
-	"Programs are started as they are given, without a shell; with HOLDFAST_RUN and HOLDFAST_STEP in the environment, and nothing " \
-	"to read on standard input unless the plan says so.  What was read by `env:` or `file:` is replaced by `***` in everything that " \
-	"is kept, as far as it has 4 bytes or more.  What the last attempt has printed stays in the run's directory, in `STEP.log` (that of the " \
-	"way back in `STEP.undo.log`); 64 MiB of it at most."
+	"Programs are started as they are given, without a shell.  Arguments can be read by every user of the host and are no place for " \
+	"secrets; values of variables and standard input are.  HOLDFAST_RUN and HOLDFAST_STEP stand in the environment, and there is nothing to " \
+	"read on standard input unless the plan says so.  What was read by `env:` or `file:` is replaced by `***` in everything that is kept, " \
+	"as far as it has 4 bytes or more.  What the last attempt has printed stays in the run's directory, in `STEP.log` (that of the way " \
+	"back in `STEP.undo.log`); 64 MiB of it at most."
 
 struct command {
 	struct step_context *ctx;
@@ -127,6 +128,10 @@ int ask_once(struct ask *a, const struct ask_request *r, int *ret_status, struct
 
 /* scheme://host:port/path, or with is_host_only host:port.  malloc'd */
 char *url_shown(const char *url, bool is_host_only) must_check;
+
+/* What somebody else has said, for a message: at most ${max_bytes} of it, and nothing that could steer a terminal.  malloc'd */
+char *text_shown(const char *text, size_t max_bytes) must_check;
+#define TEXT_SHOWN_BYTES ((size_t)200)
 
 /* The member at "a.b.0.c" (a number is an index into an array); borrowed.  NULL: there is none. */
 const json_t *json_at(const json_t *doc, const char *path);

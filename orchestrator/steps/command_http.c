@@ -11,7 +11,6 @@
 #include "storage/drivers/http.h"
 
 #define TIMEOUT_DEFAULT_MS 30000
-#define VALUE_SHOWN_BYTES 120
 
 /* --- asking -------------------------------------------------------------------------------------------------------------------- */
 
@@ -90,6 +89,21 @@ void ask_close(struct ask *a)
 	memset(a, 0, sizeof(*a));
 }
 
+/* A proxy has no business between neighbours, and whoever set http_proxy did not mean them. */
+static bool is_loopback(const char *url)
+{
+	static const char *const hosts[] = {"localhost", "127.", "[::1]"};
+	cleanup(mem_freep) char *host = url_shown(url, true);
+
+	for (size_t i = 0; i < array_len(hosts); i++) {
+		size_t n = strlen(hosts[i]);
+
+		if (strncasecmp(host, hosts[i], n) == 0 && (hosts[i][n - 1] == '.' || !host[n] || host[n] == ':'))
+			return true;
+	}
+	return false;
+}
+
 static void client_freep(struct http_client **c)
 {
 	http_client_free(*c);
@@ -99,7 +113,11 @@ static int perform(struct ask *a, const struct ask_request *r, int *ret_status, 
 {
 	int64_t timeout_ms = r->timeout_ms ? r->timeout_ms : TIMEOUT_DEFAULT_MS;
 	const struct http_options o = {
-		.ca_file = step_str(a->ctx, "ca_file"), .connect_timeout_ms = timeout_ms, .stall_timeout_ms = timeout_ms};
+		.ca_file = step_str(a->ctx, "ca_file"),
+		.proxy = is_loopback(r->url ? r->url : a->url) ? "" : NULL,
+		.connect_timeout_ms = timeout_ms,
+		.stall_timeout_ms = timeout_ms,
+	};
 	struct http_request request = {
 		.method = r->method ? r->method : "GET",
 		.url = r->url ? r->url : a->url,
@@ -169,23 +187,6 @@ char *json_as_text(const json_t *value)
 				     : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
 }
 
-/* Short enough for a message, and without what could steer a terminal. */
-static char *shown_value(const char *text)
-{
-	size_t n = strlen(text), kept = 0;
-	char *shown;
-
-	while (kept < n && kept < VALUE_SHOWN_BYTES) {
-		size_t len = utf8_length(text + kept, n - kept);
-
-		kept += len ? len : 1;
-	}
-	shown = mem_printf("%.*s%s", (int)kept, text, kept < n ? "…" : "");
-	for (char *c = shown; *c; c++)
-		*c = (unsigned char)*c < ' ' ? ' ' : *c;
-	return shown;
-}
-
 static bool has_member(const json_t *doc, const char *path, const char *want, struct buf *why)
 {
 	const json_t *value = json_at(doc, path);
@@ -197,7 +198,7 @@ static bool has_member(const json_t *doc, const char *path, const char *want, st
 		buf_printf(why, "%s\"%s\" is missing, wanted \"%s\"", why->len ? "; " : "", path, want);
 		return false;
 	}
-	shown = shown_value(got);
+	shown = text_shown(got, TEXT_SHOWN_BYTES);
 	buf_printf(why, "%s\"%s\" is \"%s\", wanted \"%s\"", why->len ? "; " : "", path, shown, want);
 	return false;
 }

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/json.h"
 #include "orchestrator/postgres/conn.h"
 #include "orchestrator/stack/config.h"
 
@@ -154,6 +155,23 @@ void scrub_error(const struct scrub *s, struct error *err)
 	scrub_in_place(s, &err->message);
 	scrub_in_place(s, &err->detail);
 	scrub_in_place(s, &err->hint);
+}
+
+char *text_shown(const char *text, size_t max_bytes)
+{
+	size_t n = strlen(text), kept = 0;
+	char *shown;
+
+	for (size_t len; kept < n; kept += len) {
+		len = utf8_length(text + kept, n - kept);
+		len = len ? len : 1;
+		if (kept + len > max_bytes)
+			break;
+	}
+	shown = mem_printf("%.*s%s", (int)kept, text, kept < n ? "…" : "");
+	for (char *c = shown; *c; c++)
+		*c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c;
+	return shown;
 }
 
 int scrub_resolve(struct scrub *s, const char *text, const char *what, char **ret, struct error *err)

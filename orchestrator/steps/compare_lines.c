@@ -6,8 +6,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LINE_SHOWN_BYTES 200
+#include "orchestrator/steps/command.h"
 
 static const char *const mode_names[] = {
 	[COMPARE_EQUAL] = "equal", [COMPARE_CONTAINS] = "contains", [COMPARE_NOT_LESS] = "not_less"};
@@ -176,21 +175,12 @@ size_t lines_count(const char *text)
 
 /* --- differences ----------------------------------------------------------------------------------------------------------------- */
 
-/* Cut short, and without what could steer a terminal. */
-static char *shown(const char *text)
-{
-	char *s = mem_strndup(text, strnlen(text, LINE_SHOWN_BYTES));
-
-	for (char *c = s; *c; c++)
-		*c = (unsigned char)*c < ' ' ? ' ' : *c;
-	return s;
-}
-
 static void tell(struct compare_result *r, const char *what, const struct line *before, const struct line *after)
 {
 	const struct line *l = before ? before : after;
-	cleanup(mem_freep) char *text = shown(l->text), *was = before && after ? shown(before->value) : NULL;
-	cleanup(mem_freep) char *is = before && after ? shown(after->value) : NULL;
+	cleanup(mem_freep) char *text = text_shown(l->text, TEXT_SHOWN_BYTES),
+				*was = before && after ? text_shown(before->value, TEXT_SHOWN_BYTES) : NULL;
+	cleanup(mem_freep) char *is = before && after ? text_shown(after->value, TEXT_SHOWN_BYTES) : NULL;
 
 	if (r->missing + r->changed + r->added > COMPARE_SHOWN)
 		return;

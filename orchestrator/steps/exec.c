@@ -127,7 +127,8 @@ const struct step_kind step_exec = {
 	       "whatever is run here must bear being cut off and repeated.  One that does not end at SIGTERM, or leaves others behind, may "
 	       "still be at work then: a program that must not run twice at once has to see to that itself, by a lock.  Outputs are not there "
 	       "when the effect was found by `check`."
-	       "\n\nThe step's `deadline` ends the program and all it has started, with SIGTERM and 5 seconds later SIGKILL, as SIGTERM to "
+	       "\n\nOne that prints nothing for 30 minutes is taken for dead, unless the step has a `deadline` or another `stall`.  The step's "
+	       "`deadline` ends the program and all it has started, with SIGTERM and 5 seconds later SIGKILL, as SIGTERM to "
 	       "Holdfast does.  Undo runs `undo`, also when the program has failed or was only begun; without it there is nothing to undo.",
 	.params = params,
 	.outputs = outputs,

@@ -200,7 +200,7 @@ static int query(struct health *h, char **ret, struct error *err)
 static int ask_sql(struct health *h, struct error *err)
 {
 	cleanup(err_clear) struct error failure = ERROR_INIT;
-	cleanup(mem_freep) char *value = NULL;
+	cleanup(mem_freep) char *value = NULL, *shown = NULL;
 	const char *want = step_str(h->ctx, "result");
 	int rc = query(h, &value, &failure);
 
@@ -210,8 +210,9 @@ static int ask_sql(struct health *h, struct error *err)
 	}
 	if (rc > 0 && strcmp(value, want) == 0)
 		return 1;
-	if (rc > 0)
-		buf_printf(&h->why, "the query gives \"%.200s\", wanted \"%s\"", value, want);
+	shown = rc > 0 ? text_shown(value, TEXT_SHOWN_BYTES) : NULL;
+	if (shown)
+		buf_printf(&h->why, "the query gives \"%s\", wanted \"%s\"", shown, want);
 	else
 		buf_printf(&h->why, "the query gives nothing, wanted \"%s\"", want);
 	return 0;
@@ -328,7 +329,7 @@ const struct step_kind step_health_wait = {
 	.doc = "Asks a URL, a TCP port or a database until the answer is as wanted, and goes on asking `for` as long as it has to stay so.  A "
 	       "refused connection, another status or another member is \"not yet\"; the step fails when that lasts longer than `within`, and "
 	       "says what was wrong with the last answer.  A certificate that is not trusted fails at once.  Redirects are not followed; a "
-	       "proxy is used as the environment says.  Numbers and booleans are compared as text; of an answer only the members that are "
+	       "proxy is used as the environment says, but never for this host itself.  Numbers and booleans are compared as text; of an answer only the members that are "
 	       "compared are ever shown.\n\nThe time is counted anew in each attempt of the step.  Changes nothing; there is nothing to undo.",
 	.params = params,
 	.outputs = outputs,

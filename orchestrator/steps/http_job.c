@@ -78,10 +78,17 @@ static bool is_passing(int status)
 	return status == 429 || status >= 500;
 }
 
+/* The service knows no such job any more. */
+static bool is_unknown(int status)
+{
+	return status == 404 || status == 410;
+}
+
 static int perform(struct job *j, const struct ask_request *r, const char *what, int *ret_status, struct error *err)
 {
 	cleanup(buf_release) struct buf body = {0};
 	cleanup(err_clear) struct error ignored = ERROR_INIT;
+	cleanup(mem_freep) char *where = r->url ? url_shown(r->url, false) : mem_strdup(j->ask.shown);
 
 	json_decref(j->answer);
 	j->answer = NULL;
@@ -89,10 +96,10 @@ static int perform(struct job *j, const struct ask_request *r, const char *what,
 		return -1;
 	if (*ret_status < 200 || *ret_status > 299)
 		return err_set(err, is_passing(*ret_status) ? ERR_RETRY : ERR_FAILED,
-			"could not %s: \"%s\" answered with status %d", what, j->ask.shown, *ret_status);
+			"could not %s: \"%s\" answered with status %d", what, where, *ret_status);
 	j->answer = json_read(buf_str(&body), body.len, "the answer", &ignored);
 	if (!j->answer)
-		return err_set(err, ERR_FAILED, "could not %s: the answer of \"%s\" is no JSON", what, j->ask.shown);
+		return err_set(err, ERR_FAILED, "could not %s: the answer of \"%s\" is no JSON", what, where);
 	return 0;
 }
 
@@ -178,15 +185,15 @@ static int poll_once(struct job *j, const char *url, struct error *why, struct e
 		if (why->class == ERR_RETRY)
 			return 0;
 		(void)err_move(err, why);
-		return status >= 400 && status < 500 ? forget(j, err) : fail(j, err);
+		return is_unknown(status) ? forget(j, err) : fail(j, err);
 	}
 	member = json_at(j->answer, path);
 	if (!member)
 		return err_set(err, ERR_FAILED, "the answer of \"%s\" has no member \"%s\"", j->ask.shown, path);
 	state = json_as_text(member);
 	if (is_one_of(step_json(j->ctx, "failed"), state)) {
-		(void)err_set(err, ERR_FAILED, "job \"%s\" at \"%s\" has failed: \"%s\" is \"%.200s\"", j->id, j->ask.shown, path,
-			state);
+		(void)err_set(
+			err, ERR_FAILED, "job \"%s\" at \"%s\" has failed: \"%s\" is \"%s\"", j->id, j->ask.shown, path, state);
 		return forget(j, err);
 	}
 	if (!is_one_of(step_json(j->ctx, "done"), state))
@@ -256,7 +263,7 @@ const struct step_kind step_http_job = {
 	       "`expect` says.  An answer without an id is the result itself.  A poll that gets no answer, or status 429 or 5xx, is repeated "
 	       "until `within` is over."
 	       "\n\nThe id is kept: a resumed step waits for the same job.  One that has failed, has ended otherwise than expected or is not "
-	       "known any more is started anew by the next attempt.  When Holdfast is killed between the request and the answer a resumed step "
+	       "known any more (404, 410) is started anew by the next attempt.  When Holdfast is killed between the request and the answer a resumed step "
 	       "sends the request again; a service that must not do its work twice can tell by a header such as `Idempotency-Key: "
 	       "\"${run.id}\"`.  There is nothing to undo.",
 	.params = params,

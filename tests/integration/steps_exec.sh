@@ -121,6 +121,10 @@ printf '%s\n' 'name: play' 'parameters: { preflight: { type: argvs } }' 'steps:'
 	"- { id: one, uses: exec, when: '\${preflight}', with: { commands: '\${preflight}' } }" >"$T_TMP/plan.yaml"
 run 0
 t_match "$(journal)" '"type":"step.skipped","step":"one"'
+sed -i "s|argvs|argvs, default: [[touch, $world/first], [sh, -c, 'exit 3'], [touch, $world/third]]|" "$T_TMP/plan.yaml"
+run 1
+t_match "$t_err" 'error:  program "sh" ended with exit status 3'
+t_is "$(ls "$world/first" "$world/third" 2>/dev/null)" "$world/first" 'one after the other, until one fails'
 
 t_begin killed_program_is_asked_for_and_run_again
 plan "- id: one

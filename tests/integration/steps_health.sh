@@ -4,6 +4,8 @@
 . tests/lib/t.sh
 server=${HOLDFAST_BUILD:-$PWD/build}/tests/integration/web_server
 unset "${!HOLDFAST_@}" "${!PG@}" XDG_CONFIG_HOME http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
+# A proxy that nobody may ask: all of them are neighbours.
+export http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9
 # shellcheck source=../lib/pg.sh
 . tests/lib/pg.sh
 
@@ -229,7 +231,7 @@ t_match "$t_err" "error:  job \"j5\" at \"$url/scan\" has failed: \"status\" is 
 t_exit 1 "$HOLDFAST" resume "$(last_run)"
 t_match "$t_err" '"result.brokenChains" is "1", wanted "0"'
 t_exit 1 "$HOLDFAST" resume "$(last_run)"
-t_match "$t_err" "error:  could not ask for the job: \"$url/scan\" answered with status 404"
+t_match "$t_err" "error:  could not ask for the job: \"$url/jobs/j5\" answered with status 404"
 t_exit 0 "$HOLDFAST" resume "$(last_run)"
 t_is "$(asked scan)" 4
 

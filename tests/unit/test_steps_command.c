@@ -189,6 +189,21 @@ static void differing_members_are_named(void **state)
 	json_decref(same);
 }
 
+static void what_others_say_is_cut_between_characters(void **state)
+{
+	static const struct {
+		const char *text, *shown;
+	} cases[] = {{"", ""}, {"four", "four"}, {"fours", "four…"}, {"abcä", "abc…"}, {"ääx", "ää…"}, {"a\x1b\x7f", "a  "},
+		{"\xff\xff", "\xff\xff"}};
+
+	(void)state;
+	for (size_t i = 0; i < array_len(cases); i++) {
+		char *shown cleanup(mem_freep) = text_shown(cases[i].text, 4);
+
+		assert_string_equal(shown, cases[i].shown);
+	}
+}
+
 static void urls_are_shown_without_what_may_be_secret(void **state)
 {
 	static const struct {
@@ -223,6 +238,7 @@ int main(void)
 		cmocka_unit_test(exit_statuses_are_numbers_and_ranges),
 		cmocka_unit_test(members_are_found_by_path),
 		cmocka_unit_test(differing_members_are_named),
+		cmocka_unit_test(what_others_say_is_cut_between_characters),
 		cmocka_unit_test(urls_are_shown_without_what_may_be_secret),
 	};
 
