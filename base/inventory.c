@@ -28,6 +28,7 @@ void inventory_release(struct inventory *inv)
 	free(inv->settings);
 	free(inv->acl);
 	free(inv->trees);
+	free(inv->secrets);
 	free(inv->members);
 	arena_release(&inv->arena);
 	memset(inv, 0, sizeof(*inv));
@@ -169,6 +170,22 @@ void inventory_take_trees(struct inventory *to, struct inventory *from)
 			.schema = arena_strdup(&to->arena, l->schema),
 			.name = arena_strdup(&to->arena, l->name),
 			.reason = arena_strdup(&to->arena, l->reason),
+		};
+	}
+	inventory_release(from);
+}
+
+void inventory_take_secrets(struct inventory *to, struct inventory *from)
+{
+	for (size_t i = 0; i < from->secrets_count; i++) {
+		const struct inv_secret *s = &from->secrets[i];
+
+		*inventory_add(to, secrets) = (struct inv_secret){
+			.name = arena_strdup(&to->arena, s->name),
+			.kdf = arena_strdup(&to->arena, s->kdf),
+			.salt = arena_strdup(&to->arena, s->salt),
+			.fingerprint = arena_strdup(&to->arena, s->fingerprint),
+			.iterations = s->iterations,
 		};
 	}
 	inventory_release(from);

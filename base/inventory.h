@@ -105,6 +105,13 @@ struct inv_tree {
 	size_t members_count;
 };
 
+/* A secret of the application that the data were written under: what it was, not what it is (base/fingerprint.h). */
+struct inv_secret {
+	const char *name;
+	const char *kdf, *salt, *fingerprint;
+	uint64_t iterations;
+};
+
 struct inventory {
 	struct arena arena;
 
@@ -153,6 +160,9 @@ struct inventory {
 	struct inv_tree *trees;
 	size_t trees_count, trees_cap;
 
+	struct inv_secret *secrets;
+	size_t secrets_count, secrets_cap;
+
 	struct inv_member *members; /* in the order of the archive */
 	size_t members_count, members_cap;
 };
@@ -169,6 +179,8 @@ void *inventory_grow(void *list, size_t *cap, size_t count, size_t size);
 void inventory_sort_members(struct inventory *inv);
 /* Moves trees, their members and what was left out of them from ${from}, which is released, to ${to}; texts are copied. */
 void inventory_take_trees(struct inventory *to, struct inventory *from);
+/* Moves the secrets of ${from}, which is released, to ${to}. */
+void inventory_take_secrets(struct inventory *to, struct inventory *from);
 const struct inv_tree *inventory_tree(const struct inventory *inv, const char *label);    /* NULL when there is none */
 const struct inv_member *inventory_member(const struct inventory *inv, const char *name); /* NULL when there is none */
 

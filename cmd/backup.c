@@ -13,6 +13,7 @@
 #include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
 #include "orchestrator/stack/files.h"
+#include "orchestrator/stack/secrets.h"
 #include "orchestrator/steps/steps.h"
 
 #define PLAN "backup"
@@ -174,7 +175,8 @@ int cmd_backup(struct app *app, struct error *err)
 		return -1;
 	config_check_backup(t.config_stack, &app->ui.sink);
 	parameters = runner_parameters(app, &t);
-	if (config_files_parameters(t.config_stack, parameters, err) < 0)
+	if (config_files_parameters(t.config_stack, parameters, err) < 0 ||
+		config_secrets_parameters(t.config_stack, parameters, err) < 0)
 		return -1;
 	if (add_version(app, &t, parameters, err) < 0 || add_retention(&t, parameters, err) < 0 ||
 		runner_open(app, t.stack, t.database, &r, err) < 0)

@@ -80,6 +80,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "restore into this database, new or empty, and leave the one in service alone"},
 	[OPT_NO_OWNER] = {"no-owner", 'O', OPTION_FLAG, FOR(CMD_RESTORE), .param = "no_owner",
 		.about = "restore neither owners nor privileges"},
+	[OPT_ACCEPT_OTHER_SECRETS] = {"accept-other-secrets", .type = OPTION_FLAG, .commands = FOR(CMD_RESTORE),
+		.param = "accept_other_secrets", .about = "restore under other secrets than the set was made under"},
 	[OPT_MAP_ROLE] = {"map-role", .type = OPTION_PAIRS, .commands = FOR(CMD_RESTORE), .arg = "OLD=NEW", .param = "map_role",
 		.about = "a role of the set is called otherwise on this server; may be given again"},
 	[OPT_FILES_ONLY] = {"files-only", .type = OPTION_FLAG, .commands = FOR(CMD_RESTORE),

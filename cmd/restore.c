@@ -16,6 +16,7 @@
 #include "cmd/sets.h"
 #include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
+#include "orchestrator/stack/secrets.h"
 
 /* ---- an earlier restore that did not finish ---- */
 
@@ -244,6 +245,8 @@ int cmd_restore(struct app *app, struct error *err)
 		return -1;
 	plan = plan_find(plan_names[what]);
 	parameters = runner_parameters(app, &t);
+	if ((what == WHOLE || what == BESIDE) && config_secrets_parameters(t.config_stack, parameters, err) < 0)
+		return -1;
 	if (adapt_parameters(app, what, parameters, err) < 0 ||
 		runner_open(app, t.stack, is_files(what) ? NULL : t.database, &r, err) < 0)
 		return -1;

@@ -166,6 +166,14 @@ static const struct manifest_field tree_fields[] = {
 	LIST_OF(struct inv_tree, "members", FIELD_MEMBERS, members),
 };
 
+static const struct manifest_field secret_fields[] = {
+	OF(struct inv_secret, "name", FIELD_NAME, name),
+	OF(struct inv_secret, "kdf", FIELD_NAME, kdf),
+	OF(struct inv_secret, "iterations", FIELD_U64, iterations),
+	OF(struct inv_secret, "salt", FIELD_NAME, salt),
+	OF(struct inv_secret, "fingerprint", FIELD_NAME, fingerprint),
+};
+
 #define LIST(list, fields_) \
 	{ \
 		.key = #list, .at = offsetof(struct inventory, list), .count_at = offsetof(struct inventory, list##_count), \
@@ -201,6 +209,7 @@ const struct manifest_list manifest_lists[] = {
 	TEXTS(tablespaces, false),
 	TEXTS(acl, true),
 	LIST_AS("files", trees, tree_fields),
+	LIST_AS("secrets", secrets, secret_fields),
 };
 const size_t manifest_lists_count = array_len(manifest_lists);
 

@@ -7,6 +7,7 @@
 #include "base/io.h"
 #include "orchestrator/stack/files.h"
 #include "orchestrator/stack/schema.h"
+#include "orchestrator/stack/secrets.h"
 #include "storage/repository.h"
 
 #define VALUE_BYTES_MAX ((size_t)1 << 20)
@@ -77,7 +78,7 @@ static int read_stack(struct config *c, struct config_stack *s, struct error *er
 	if (jobs && yaml_want_int(jobs, "jobs", 1, 256, &number, err) < 0)
 		return -1;
 	s->jobs = (int)number;
-	return config_check_files(s, err);
+	return config_check_files(s, err) < 0 ? -1 : config_check_secrets(s, err);
 }
 
 static int read_stacks(struct config *c, struct error *err)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/json.h"
 #include "orchestrator/stack/files.h"
+#include "orchestrator/stack/secrets.h"
 
 /* --- ${NAME} in what comes from the configuration --- */
 
@@ -120,6 +121,17 @@ static int set_files(const struct config_stack *s, const char *path, const char 
 	return 0;
 }
 
+static int set_secrets(const struct config_stack *s, const char *path, const char *name, json_t *parameters, struct error *err)
+{
+	json_t *all cleanup(json_decrefpp) = json_object();
+
+	if (config_secrets_parameters(s, all, err) < 0)
+		return -1;
+	if (json_object_get(all, path))
+		json_object_set(parameters, name, json_object_get(all, path));
+	return 0;
+}
+
 static const struct special {
 	const char *path;
 	int (*set)(const struct config_stack *s, const char *path, const char *name, json_t *parameters, struct error *err);
@@ -131,6 +143,7 @@ static const struct special {
 	{"files_exclude", set_files},
 	{"files_one_filesystem", set_files},
 	{"files_order", set_files},
+	{"secrets", set_secrets},
 	{NULL, NULL},
 };
 

@@ -127,6 +127,12 @@ static const struct schema_key files_keys[] = {
 	{0},
 };
 
+static const struct schema_key secrets_keys[] = {
+	{"env_file", SCHEMA_STRING, .is_required = true, .about = "file with KEY=value lines"},
+	{"key", SCHEMA_STRING, .is_required = true, .about = "the key in env_file"},
+	{0},
+};
+
 static const struct schema_key stack_keys[] = {
 	{"database", SCHEMA_MAP, .is_required = true, .keys = database_keys, .about = "the database of the stack"},
 	{"repositories", SCHEMA_STRINGS, .is_required = true, .about = "names of repositories; the first is read from first"},
@@ -136,6 +142,8 @@ static const struct schema_key stack_keys[] = {
 	{"retention", SCHEMA_MAP, .keys = retention_keys, .about = "how many sets are kept"},
 	{"timezone", SCHEMA_STRING, .about = "whose days, weeks and months retention counts; default: the host's"},
 	{"objectives", SCHEMA_MAP, .keys = objectives_keys, .about = "what recovery must achieve"},
+	{"secrets", SCHEMA_PATHS, .keys = secrets_keys,
+		.about = "name: where a secret of the application stands: env:NAME, file:/PATH, or env_file and key"},
 	{"version", SCHEMA_MAP, .keys = version_keys, .about = "where the application's version is pinned"},
 	{"services", SCHEMA_MAP, .keys = services_keys, .about = "how the application is stopped and started"},
 	{"migrations", SCHEMA_MAP, .keys = migrations_keys, .about = "how the schema is migrated"},

@@ -112,12 +112,10 @@ static int read_env_file(const char *reference, char **ret, struct error *err)
 	return missing(err, where, found ? "is empty" : "is not set");
 }
 
-/* Whatever config_resolve() minds about a variable or a file, the secret is not there; but a file that may not be read is an error. */
+/* Whatever config_resolve() minds about a variable or a file: the secret is not to be had. */
 static int read_other(const char *reference, char **ret, struct error *err)
 {
-	if (config_resolve(reference, reference, ret, err) == 0)
-		return 1;
-	return err->sys_errno ? -1 : 0;
+	return config_resolve(reference, reference, ret, err) == 0;
 }
 
 int secret_read(const char *reference, char **ret, struct error *err)

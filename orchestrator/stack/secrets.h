@@ -21,7 +21,7 @@ int config_check_secrets(const struct config_stack *s, struct error *err) must_c
 int config_secrets_parameters(const struct config_stack *s, json_t *parameters, struct error *err) must_check;
 
 bool secret_is_reference(const char *text);
-/* Reads the secret behind ${reference}: 1 with the value (secret_free()), 0 it is not there (variable or key not set, no such file, empty),
+/* Reads the secret behind ${reference}: 1 with the value (secret_free()), 0 it is not to be had (not set, no such file, unreadable, empty),
  * with the reason as the error's message, which the caller drops or tells; -1. */
 int secret_read(const char *reference, char **ret, struct error *err) must_check;
 void secret_free(char **secret); /* wiped; for cleanup too */

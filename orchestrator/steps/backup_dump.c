@@ -9,6 +9,7 @@
 #include "orchestrator/steps/targets.h"
 
 #include "orchestrator/steps/files.h"
+#include "orchestrator/steps/secret_fingerprints.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -30,6 +31,8 @@ static const struct param_spec params[] = {
 	{"compress", PARAM_INT, .default_text = "1", .about = "zstd level"},
 	{"piece_size", PARAM_SIZE, .about = "how much of a large table one connection copies at a time"},
 	{"app_version", PARAM_STRING, .about = "version of the application, noted in the manifest"},
+	{"secrets", PARAM_MAP,
+		.about = "name → where a secret of the application stands; its fingerprint goes into the manifest"},
 	{0},
 };
 
@@ -354,8 +357,11 @@ static int save_manifest(const struct step_context *ctx, const struct manifest *
 static int finish_archive(struct joint *j, struct dump *d, struct manifest *m, struct error *err)
 {
 	cleanup(buf_release) struct buf text = {0};
+	struct inventory noted = m->inventory; /* of secrets alone so far */
 	struct archive_writer *w;
 
+	m->inventory = (struct inventory){0};
+	inventory_take_secrets(dump_inventory(d), &noted);
 	if (add_files(j, dump_files(d), dump_inventory(d), err) < 0)
 		return -1;
 	dump_take_inventory(d, &m->inventory);
@@ -581,6 +587,7 @@ static int dump_run(struct step_context *ctx, struct backup_targets *t, struct c
 	m.app_version = app_version ? mem_strdup(app_version) : NULL;
 	m.started_at_ms = clock_utc_ms();
 	m.archive_name = mem_strdup(SET_ARCHIVE);
+	step_secrets_note(ctx, &m.inventory);
 	if (dump_into(ctx, t, claim, &m, err) == 0) {
 		targets_output(ctx, t);
 		return 0;

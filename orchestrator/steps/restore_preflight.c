@@ -1,4 +1,5 @@
 #include "orchestrator/steps/common.h"
+#include "orchestrator/steps/secret_fingerprints.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,10 @@ static const struct param_spec params[] = {
 	{"no_owner", PARAM_BOOL, .default_text = "false", .about = "restore neither owners nor privileges"},
 	{"map_role", PARAM_MAP, .about = "roles of the set → roles of this server"},
 	{"pg_bindir", PARAM_STRING, .about = "directory of pg_restore"},
+	{"secrets", PARAM_MAP,
+		.about = "name → where a secret of the application stands, which is compared with the set's fingerprint"},
+	{"accept_other_secrets", PARAM_BOOL, .default_text = "false",
+		.about = "restore under other secrets than the set was made under"},
 	{0},
 };
 
@@ -52,7 +57,8 @@ static int run(struct step_context *ctx, struct error *err)
 	cleanup(restore_job_close) struct restore_job job = {0};
 	struct verify_report report = {0};
 
-	if (restore_job_open(ctx, &job, err) < 0)
+	if (restore_job_open(ctx, &job, err) < 0 ||
+		step_secrets_check(ctx, job.manifest.backup_id, &job.manifest.inventory, err) < 0)
 		return -1;
 	if (backup_set_verify(job.repository, step_str(ctx, "stack"), &job.manifest, VERIFY_QUICK, 1, &step_verify_digest,
 		    ctx->cancel, ctx->progress, &report, err) < 0)
@@ -68,7 +74,7 @@ const struct step_kind step_restore_preflight = {
 	.about = "find everything that would make the restore fail later, before anything is created",
 	.doc = "Versions, roles, extensions, tablespaces, encoding and locale, collation versions, privileges, names and disk space of the "
 	       "target against the manifest; slots and prepared transactions that would stand in the way of the swap; the archive's "
-	       "presence and size.  Changes nothing.",
+	       "presence and size; and secrets of the application against the fingerprints in the set.  Changes nothing.",
 	.params = params,
 	.outputs = outputs,
 	.runs_in_dry_run = true,
