@@ -68,6 +68,16 @@ static int is_there_already(
 	return 1;
 }
 
+/* Without a set there is nothing that could be restored. */
+static void adapt_put_back(const struct plan_source *plan, json_t *parameters)
+{
+	const char *put_back = json_get_str(parameters, "put_back", "restore");
+
+	if (json_get_bool(parameters, "skip_backup", false) && plan_source_declares(plan, "put_back") &&
+		strcmp(put_back, "restore") == 0)
+		json_object_set_new(parameters, "put_back", json_string("none"));
+}
+
 static int check_options(struct app *app, const struct plan_source *plan, struct error *err)
 {
 	if (!option_flag(&app->options, OPT_SKIP_BACKUP))
@@ -141,6 +151,7 @@ int cmd_upgrade(struct app *app, struct error *err)
 	if (target_check_repositories(app, &t, err) < 0 || check_options(app, &plan, err) < 0 ||
 		config_plan_parameters(t.config_stack, plan.declared, parameters, err) < 0)
 		return -1;
+	adapt_put_back(&plan, parameters);
 	rc = is_there_already(app, &plan, t.stack, parameters, err);
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;

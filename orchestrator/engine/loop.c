@@ -293,7 +293,7 @@ void run_forward(struct run *run, struct run_result *ret)
 			continue;
 		if (out != FAILED)
 			run_stop_for(run, out, is_begun ? step->id : NULL, ret, &why);
-		else if (step->on_failure == ON_FAILURE_ROLLBACK && !run->is_journal_lost)
+		else if (step->on_failure == ON_FAILURE_ROLLBACK && !run->is_journal_lost && !is_unchanged(run))
 			run_backward(run, ret, &why);
 		else
 			stop(run, step, ret, &why);
