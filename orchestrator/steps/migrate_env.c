@@ -167,8 +167,11 @@ int migrate_environment(struct step_context *ctx, const struct pg *pg, const cha
 
 	if (pg_conninfo_database(step_str(ctx, "database"), &database, err) < 0 || pg_child_env(pg, &of_libpq, err) < 0)
 		return -1;
-	for (char **e = of_libpq; *e; e++)
-		put(&l, arena_strdup(arena, *e));
+	for (char **e = of_libpq; *e; e++) {
+		/* What libpq does unasked, node-postgres takes for a demand. */
+		if (strcmp(*e, "PGSSLMODE=prefer") != 0)
+			put(&l, arena_strdup(arena, *e));
+	}
 	pg_child_env_free(of_libpq);
 	put_pair(&l, "PGDATABASE", database);
 	put_pair(&l, "HOLDFAST_RUN", ctx->run_id ? ctx->run_id : "");
