@@ -83,6 +83,14 @@ const struct command commands[CMD_COUNT] = {
 		.example = "holdfast migrate --stack shop\nholdfast migrate up --stack shop --to 20261120\n"
 			   "holdfast migrate up --database postgresql:///app --dir ./migrations",
 		.statuses = "4, 5, 8, 10", .words = "status up", .run = cmd_migrate, .needs_config = true},
+	[CMD_GATE] = {"gate", "[VERSION]", 0, 1,
+		.about = "may this version of the application start on the schema that is there?",
+		.doc = "For start scripts: old code on a newer schema mostly starts without a word.  Asks\n"
+		       "the database for the version of its schema and compares it with what the stack's\n"
+		       "\"gate\" says of VERSION, or of the version that is pinned.  Takes no lock, writes\n"
+		       "nothing.  Exit status 0: it may start; 10: it must not.",
+		.example = "holdfast gate --stack shop && exec node server.js", .statuses = "10", .run = cmd_gate,
+		.needs_config = true},
 	[CMD_PRUNE] = {"prune", .about = "remove the backup sets that the retention policy no longer wants",
 		.doc = "Shows every set of the stack with the reason it stays or goes, asks, and\n"
 		       "removes, manifest first, then archive, in each repository of the stack.\n"

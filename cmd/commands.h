@@ -11,6 +11,7 @@ int cmd_backup(struct app *app, struct error *err);
 int cmd_restore(struct app *app, struct error *err);
 int cmd_upgrade(struct app *app, struct error *err);
 int cmd_migrate(struct app *app, struct error *err);
+int cmd_gate(struct app *app, struct error *err);
 int cmd_list(struct app *app, struct error *err);
 int cmd_show(struct app *app, struct error *err);
 int cmd_verify(struct app *app, struct error *err);

@@ -15,7 +15,7 @@
 	{ \
 		word, .type = OPTION_INT, .commands = FOR(CMD_PRUNE), .arg = "N", .max = 100000, .about = text \
 	}
-#define SERVER (RUNNERS | FOR(CMD_MIGRATE) | FOR(CMD_DROP_OLD) | FOR(CMD_STATUS))
+#define SERVER (RUNNERS | FOR(CMD_GATE) | FOR(CMD_MIGRATE) | FOR(CMD_DROP_OLD) | FOR(CMD_STATUS))
 
 const struct option_spec option_specs[OPT_COUNT] = {
 	[OPT_CONFIG] = {"config", .type = OPTION_STRING, .commands = FOR_ALL, .arg = "FILE",

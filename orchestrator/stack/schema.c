@@ -120,6 +120,14 @@ static const struct schema_key upgrade_keys[] = {
 	{0},
 };
 
+static const struct schema_key gate_keys[] = {
+	{"query", SCHEMA_STRING, .is_required = true, .about = "SQL that tells the version of the schema, one value"},
+	{"known", SCHEMA_SCALARS, .about = "version of the application: the schema it was made for"},
+	{"schema_versions", SCHEMA_STRING, .about = "file of such a map"},
+	{"minimum", SCHEMA_STRING, .about = "oldest version that may start at all"},
+	{0},
+};
+
 static const struct schema_key files_keys[] = {
 	{"path", SCHEMA_STRING, .is_required = true, .about = "of a file or directory, absolute"},
 	{"exclude", SCHEMA_STRINGS, .about = "patterns of names, or of paths below it, that are left out"},
@@ -150,6 +158,7 @@ static const struct schema_key stack_keys[] = {
 	{"health", SCHEMA_MAP, .keys = health_keys, .about = "how the application tells that it is well"},
 	{"preflight", SCHEMA_ARGVS, .about = "commands that must succeed before an upgrade"},
 	{"upgrade", SCHEMA_MAP, .keys = upgrade_keys, .about = "what else an upgrade does"},
+	{"gate", SCHEMA_MAP, .keys = gate_keys, .about = "which version of the application may start on which schema"},
 	{"plans", SCHEMA_SCALARS, .about = "name: file of a plan of the stack's own; upgrade: instead of the built-in one"},
 	{"parameters", SCHEMA_FREE, .about = "values of parameters of the stack's own plans, by name"},
 	{0},
