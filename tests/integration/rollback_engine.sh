@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# The way back, seen by an operator: automatic, asked for, by hand after days; what it says, and what it refuses.
+# shellcheck source=../lib/t.sh
+. tests/lib/t.sh
+unset "${!HOLDFAST_@}" "${!PG@}" XDG_CONFIG_HOME XDG_STATE_HOME SUDO_USER
+HOLDFAST=${HOLDFAST:-$PWD/build/holdfast}
+export HOME=$T_TMP/home HOLDFAST_STATE_DIR=$T_TMP/state
+mkdir "$HOME" "$T_TMP/world"
+world=$T_TMP/world
+newest() { "$HOLDFAST" runs | awk 'NR == 2 { print $1 }'; }
+state_of() { "$HOLDFAST" status "$1" --output json | jq -r .run.state; }
+# plan ON_FAILURE LAST: version 1 becomes 2, then LAST is run; healthy is what after_rollback asks
+plan() {
+	cat >"$T_TMP/plan.yaml" <<-PLAN
+		name: up
+		on_failure: $1
+		can_rollback: true
+		must_finish: true
+		steps:
+		  - { id: look, uses: exec, with: { argv: [cat, $world/version], capture: true } }
+		  - id: set
+		    uses: exec
+		    with: { argv: [cp, $T_TMP/new, $world/version], undo: [cp, $T_TMP/old, $world/version] }
+		  - { id: last, uses: exec, with: { argv: [$2] } }
+		after_rollback:
+		  - { id: version, uses: exec, with: { argv: [grep, -qx, "\${steps.look.stdout}", $world/version] } }
+		  - { id: health, uses: exec, with: { argv: [test, -e, $world/healthy] } }
+	PLAN
+}
+run() { t_exit "$1" "$HOLDFAST" run "$T_TMP/plan.yaml" --stack shop; }
+echo 1 >"$T_TMP/old"
+echo 2 >"$T_TMP/new"
+cp "$T_TMP/old" "$world/version"
+touch "$world/healthy"
+
+t_begin automatic
+plan rollback 'false'
+run 7
+t_match "$t_err" 'last: failed.*set: undone.*look: undone.*version: done.*health: done.*error:  '
+t_match "$t_out" '^put back     set: Program "cp" was run to undo step "set"\.$'
+t_is "$(cat "$world/version")" 1
+run=$(newest)
+t_exit 0 "$HOLDFAST" status "$run"
+t_match "$t_out" 'state        rolled_back.*version +exec +done.*put back     set: Program "cp"'
+t_exit 0 "$HOLDFAST" status "$run" --output json
+t_is "$(jq -c '[.run.undone[].step]' <<<"$t_out")" '["last","set","look"]'
+t_exit 10 "$HOLDFAST" rollback --stack shop --yes
+t_match "$t_err" "run \"$run\" cannot be rolled back: it is rolled back already"
+
+t_begin not_proven_is_stuck_and_goes_on
+rm "$world/healthy"
+run 9
+run=$(newest)
+t_match "$t_err" "error:  run \"$run\" is undone, but step \"health\" after it failed: .*State: step \"look\" \(exec\): undone; .*; step \"version\" \(exec\): done; step \"health\" \(exec\): failed after the rollback"
+t_is "$(state_of "$run")" stuck
+t_exit 10 "$HOLDFAST" run "$T_TMP/plan.yaml" --stack shop
+t_match "$t_err" "up of stack \"shop\" did not finish: run \"$run\" \(stuck\).*\"holdfast resume $run\" continues it"
+touch "$world/healthy"
+t_exit 7 "$HOLDFAST" resume "$run"
+t_is "$(state_of "$run")" rolled_back
+
+t_begin a_person_decides
+plan ask 'false'
+run 6
+run=$(newest)
+t_match "$t_err" "hint: .*\"holdfast rollback $run\" puts back what was before; \"holdfast resume $run\" tries the step again"
+t_is "$(cat "$world/version")" 2
+t_exit 0 "$HOLDFAST" status "$run"
+t_match "$t_out" "state        failed.*to go on     holdfast resume $run.to undo      holdfast rollback $run"
+t_exit 2 "$HOLDFAST" rollback --stack shop
+t_match "$t_err" "run \"$run\" would be rolled back, and nobody is there to confirm it"
+t_exit 0 "$HOLDFAST" rollback --stack shop --yes --reason 'smells of smoke'
+t_is "$(cat "$world/version")" 1
+t_match "$(cat "$HOLDFAST_STATE_DIR/runs/$run/journal")" '"type":"run.undoing".*' 'journaled'
+t_is "$(grep -c '"reason":"rollback".*"user":"root".*"why":"smells of smoke"' "$HOLDFAST_STATE_DIR/runs/$run/journal")" 1
+
+t_begin by_hand_when_it_is_done
+plan rollback 'true'
+run 0
+first=$(newest)
+cp "$T_TMP/old" "$world/version"
+run 0
+second=$(newest)
+t_exit 0 "$HOLDFAST" rollback --stack shop --dry-run
+t_match "$t_out" 'STEP +USES +WHAT.*last +exec +undo.*set +exec +undo.*version +exec +run.*health +exec +run'
+t_is "$(cat "$world/version")" 2
+t_exit 10 "$HOLDFAST" rollback "$first" --yes
+t_match "$t_err" "run \"$first\" cannot be rolled back: run \"$second\" \(up, done\) came after it"
+t_exit 2 "$HOLDFAST" rollback --stack shop --yes --discard-new-writes --save-new-writes x
+t_exit 0 "$HOLDFAST" rollback --stack shop --yes --discard-new-writes --output json
+t_is "$(jq -r '.exit_status, .run.id, .run.undone[1].outputs.put_back' <<<"$t_out")" "0
+$second
+Program \"cp\" was run to undo step \"set\"."
+t_is "$(cat "$world/version")" 1
+t_is "$(grep -c '"discard_new_writes":true' "$HOLDFAST_STATE_DIR/runs/$second/journal")" 1
+t_is "$(state_of "$second")" rolled_back
+t_exit 10 "$HOLDFAST" rollback "$second" --yes
+
+t_begin killed_on_the_way_back_it_goes_on
+cp "$T_TMP/new" "$world/version"
+HOLDFAST_CRASH_AT=journal:2 t_run "$HOLDFAST" rollback "$first" --yes
+t_is "$t_status" 137 'killed'
+t_is "$(state_of "$first")" crashed
+t_exit 7 "$HOLDFAST" resume "$first"
+t_is "$(cat "$world/version") $(state_of "$first")" '1 rolled_back'
+
+t_begin nothing_to_roll_back
+t_exit 2 "$HOLDFAST" rollback --stack garden --yes
+t_match "$t_err" 'there is no run to roll back'
