@@ -204,11 +204,23 @@ static int put_back(const json_t *note, const struct pinned *now, struct error *
 	return edit_file_write(&now->file, buf_str(&text), text.len, err);
 }
 
+/* What is as it was, for people.  malloc'd */
+static char *say(const json_t *note, const struct edit_place *at)
+{
+	const char *old = json_get_str(note, "old", NULL);
+	char *name cleanup(mem_freep) = name_of(at);
+
+	if (old)
+		return mem_printf("%s is \"%s\" again.", name, old);
+	if (!json_get_bool(note, "was_there", true))
+		return mem_printf("what was put into file \"%s\", which was made for it, is taken away again.", at->file);
+	return mem_printf("%s is not set again, as before.", name);
+}
+
 static int undo(struct step_context *ctx, struct error *err)
 {
 	struct pinned now cleanup(pinned_release) = {0};
-	char *name cleanup(mem_freep) = NULL, *says cleanup(mem_freep) = NULL;
-	const char *old = json_get_str(ctx->checkpoint, "old", NULL);
+	char *says cleanup(mem_freep) = NULL;
 	int rc;
 
 	if (!ctx->checkpoint)
@@ -218,8 +230,7 @@ static int undo(struct step_context *ctx, struct error *err)
 	rc = judge(ctx->checkpoint, &now, err);
 	if (rc < 0 || (rc > 0 && put_back(ctx->checkpoint, &now, err) < 0))
 		return -1;
-	name = name_of(&now.place);
-	says = old ? mem_printf("%s is \"%s\" again.", name, old) : mem_printf("%s is not set again, as before.", name);
+	says = say(ctx->checkpoint, &now.place);
 	step_output_str(ctx, "put_back", says);
 	return 0;
 }
