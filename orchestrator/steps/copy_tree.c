@@ -232,7 +232,10 @@ static int copy_link(const char *from, const char *to, const struct stat *st, st
 
 static int copy_pipe(const char *from, const char *to, const struct stat *st, struct error *err)
 {
-	if (mkfifo(to, 0600) < 0 || lchown(to, st->st_uid, st->st_gid) < 0 || chmod(to, st->st_mode & 07777) < 0)
+	const struct timespec times[2] = {st->st_atim, st->st_mtim};
+
+	if (mkfifo(to, 0600) < 0 || lchown(to, st->st_uid, st->st_gid) < 0 || chmod(to, st->st_mode & 07777) < 0 ||
+		utimensat(AT_FDCWD, to, times, 0) < 0)
 		return err_sys(err, "could not copy pipe \"%s\"", from);
 	return 0;
 }

@@ -144,7 +144,7 @@ t_exit 2 "$HOLDFAST" run "$T_TMP/one.yaml"
 t_match "$t_err" 'the copy "[^"]*/conf/copy" would lie in "[^"]*/conf" itself'
 mkdir "$work/there"
 one files.copy "{ path: $work/conf, to: $work/there }"
-t_exit 4 "$HOLDFAST" run "$T_TMP/one.yaml"
+t_exit 1 "$HOLDFAST" run "$T_TMP/one.yaml"
 t_match "$t_err" '"[^"]*/there" exists already'
 rmdir "$work/there"
 t_is "$(state_of)" "$before"
