@@ -60,6 +60,7 @@ configure() { # PUT_BACK
 		    migrations: { dir: $app/migrations }
 		    health: { url: "http://127.0.0.1:$(<"$app/port")/health", expect: { status: ok }, version_path: version, within: 2s }
 		    preflight: [[grep, -q, ok, $app/www/health]]
+		    gate: { query: "SELECT max(version) FROM holdfast_migrations", known: { 1.0.0: "001", 1.1.0: "002", 1.2.0-ill: "003", 1.3.0: "003" } }
 		    upgrade: { pull: [sh, -c, "echo pull \"\$1\" >>$app/calls", sh, "\${version}"], put_back: $1 }
 	YAML
 }
@@ -142,3 +143,25 @@ t_match "$t_err" "$run"
 t_exit 0 hf -q backup
 t_exit 0 hf resume "$run"
 t_is "$(state)" '1.3.0 1.3.0 001,002,003 5000'
+
+t_begin old_code_on_a_newer_schema_is_refused
+t_exit 0 hf gate
+t_is "$t_out" 'version "1.3.0" may start'
+t_exit 10 hf gate 1.1.0
+t_match "$t_err" 'version "1.1.0" must not start: the schema has version "003", which is newer than it knows'
+
+t_begin the_way_back_loses_no_row_unasked
+psql -qXd shop -c "INSERT INTO orders VALUES (9001, E'tab\\there'); UPDATE orders SET what = 'new' WHERE id = 7; DELETE FROM orders WHERE id = 8"
+t_exit 2 hf rollback
+t_match "$t_err" 'yes'
+t_exit 10 hf rollback --yes
+t_match "$t_err" 'orders'
+t_match "$t_err" '--save-new-writes'
+t_is "$(state)" '1.3.0 1.3.0 001,002,003 5000'
+t_exit 0 hf rollback --yes --save-new-writes "$T_TMP/new.sql"
+t_is "$(state)" '1.1.0 1.1.0 001,002 5000'
+t_is "$(stat -c %a "$T_TMP/new.sql")" 600
+t_is "$(grep -c '^9001' "$T_TMP/new.sql") $(grep -c '^7	new' "$T_TMP/new.sql")" '1 1' 'the rows written since'
+t_match "$t_out$t_err" 'upgraded'
+t_exit 0 hf upgrade 1.3.0
+t_is "$(state)" '1.3.0 1.3.0 001,002,003 5000' 'and forward again'
