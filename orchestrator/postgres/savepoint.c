@@ -159,7 +159,8 @@ static int rename_both(struct pg *pg, const struct savepoint_swap *s, struct err
 	fence = s->is_fenced
 		? mem_printf("ALTER DATABASE %s SET " SWAP_LIMIT_NOTE " = '%lld'; ALTER DATABASE %s CONNECTION LIMIT 0; ", copy,
 			  (long long)s->limit, copy)
-		: mem_strdup("");
+		/* where the limit cannot be noted the copy has that of the fence under which it was made */
+		: mem_printf("ALTER DATABASE %s CONNECTION LIMIT %lld; ", copy, (long long)s->limit);
 	sql = mem_printf("BEGIN; %sALTER DATABASE %s RENAME TO %s; COMMENT ON DATABASE %s IS %s; ALTER DATABASE %s RENAME TO %s; "
 			 "COMMENT ON DATABASE %s IS %s; COMMIT",
 		fence, database, upgraded, upgraded, mark, copy, database, database, comment);
