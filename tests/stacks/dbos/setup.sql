@@ -1,5 +1,5 @@
 -- Roles and database of the DBOS application, as superuser: psql -v owner_password=… -v app_password=… -f setup.sql
-CREATE ROLE dbos_owner LOGIN PASSWORD :'owner_password';
+CREATE ROLE dbos_owner LOGIN CREATEDB PASSWORD :'owner_password';
 CREATE ROLE dbos_app LOGIN PASSWORD :'app_password';
 CREATE DATABASE dbos OWNER dbos_owner;
 REVOKE ALL ON DATABASE dbos FROM PUBLIC;

@@ -8,6 +8,9 @@
 #	stack_npm SET…                  installs the sets (dbos-5.3.0, pgboss-10.4.2, streams-0.3.7) that are not there yet
 #	stack_get URL                   the answer's body; fails unless its status is 2xx
 #	stack_post URL [JSON [HEADER]]  likewise
+#	stack_holdfast                  from here on Holdfast is used: a state directory, a home and a repository of the script's own; the
+#	                                configuration is $T_TMP/holdfast.yaml
+#	holdfast COMMAND…               with it
 
 STACKS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # shellcheck source=../lib/t.sh
@@ -94,4 +97,15 @@ stack_get() {
 
 stack_post() {
 	curl -sS --fail-with-body --max-time 20 -X POST -H 'content-type: application/json' ${3:+-H "$3"} -d "${2:-{\}}" "$1"
+}
+
+stack_holdfast() {
+	HOLDFAST=$(realpath -- "${HOLDFAST:-build/holdfast}")
+	unset HOLDFAST_CONFIG HOLDFAST_STACK
+	export HOME=$T_TMP/home HOLDFAST_STATE_DIR=$T_TMP/state
+	mkdir "$HOME"
+}
+
+holdfast() {
+	"$HOLDFAST" --config "$T_TMP/holdfast.yaml" "$@"
 }
