@@ -209,9 +209,9 @@ const struct command commands[CMD_COUNT] = {
 		.example = "holdfast approve 20261120T031500Z-upgrade-7f3a --reason \"release notes read\"", .statuses = "10",
 		.run = cmd_approve},
 	[CMD_PAUSE] = {"pause", .about = "let no run start, and stop running ones before their next step",
-		.doc = "Of one stack with --stack, else of all.  A run that stops so ends with exit status\n"
-		       "5; after \"holdfast unpause\" it is resumed by \"holdfast resume\".  May be repeated;\n"
-		       "the first pause stands.",
+		.doc = "Of one stack with --stack, else of all.  A run that stops so ends with exit\n"
+		       "status 5; after \"holdfast unpause\", \"holdfast resume\" goes on with it.  May be\n"
+		       "repeated; the first pause stands.",
 		.example = "holdfast pause --stack shop --reason \"storage is being moved\"", .run = cmd_pause},
 	[CMD_UNPAUSE] = {"unpause", .about = "let runs start again",
 		.doc = "Takes away the pause of --stack, else the one of all stacks.  Resumes nothing by\n"

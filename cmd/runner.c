@@ -91,7 +91,8 @@ static int guard_check(void *ctx, struct cancel *cancel, struct error *err)
 {
 	struct runner *r = ctx;
 
-	return r->lock ? pg_lock_check(r->lock, cancel, err) : 0;
+	/* A run that was taken up while the server did not answer takes the lock as soon as it does. */
+	return r->lock ? pg_lock_check(r->lock, cancel, err) : guard_acquire(ctx, 0, cancel, err);
 }
 
 static void guard_release(void *ctx)

@@ -51,7 +51,11 @@ static int check_guard(struct run *run, struct cancel *cancel, struct error *err
 {
 	struct run_guard *g = run->o->guard;
 
-	return g && run->is_guard_held && g->check ? g->check(g->ctx, cancel, err) : 0;
+	if (!g || !run->is_guard_held || !g->check || g->check(g->ctx, cancel, err) == 0) {
+		run->is_guard_missed = false;
+		return 0;
+	}
+	return run_may_miss_guard(run, err) ? 0 : -1;
 }
 
 static int call(struct run *run, const struct plan_step *step, enum step_verb verb, struct step_context *ctx, struct error *err)

@@ -130,6 +130,19 @@ void run_release(struct run *run)
 	free(run->dir);
 }
 
+/* A server that does not answer lets nobody else work upon it either; and a plan that must finish may have stopped it itself, and start
+ * it again.  A step that needs it fails by itself. */
+bool run_may_miss_guard(struct run *run, struct error *err)
+{
+	if (err->class != ERR_RETRY || !run_outermost(run)->plan.must_finish)
+		return false;
+	if (!run->is_guard_missed)
+		event_text(run->o->events, EVENT_WARNING, "going on without the server's lock: %s", err->message);
+	run->is_guard_missed = true;
+	err_clear(err);
+	return true;
+}
+
 /*
  * A server that is restarting is waited for.  Without --lock-timeout only as long as a restart usually takes: it may as well be the
  * wrong address.
@@ -145,8 +158,13 @@ int run_take_guard(struct run *run, struct error *err)
 
 		if (!retry_is_worth(err->class))
 			return -1;
-		if (retry_wait_until(run, until_ms, failures, err, &cannot) < 0)
-			return cannot.class == ERR_NONE ? -1 : err_move(err, &cannot);
+		if (retry_wait_until(run, until_ms, failures, err, &cannot) < 0) {
+			if (cannot.class != ERR_NONE)
+				return err_move(err, &cannot);
+			if (!run->state.created || !run_may_miss_guard(run, err))
+				return -1;
+			break;
+		}
 		err_clear(err);
 	}
 	run->is_guard_held = g != NULL;

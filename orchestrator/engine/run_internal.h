@@ -20,6 +20,7 @@ struct run {
 	struct journal journal;
 	struct run_lock lock;
 	bool is_guard_held;
+	bool is_guard_missed; /* it could not be had when it was asked for last */
 	bool was_open;        /* when its journal was looked at before the lock was taken */
 	bool is_journal_lost; /* an append failed: no further effect */
 	char *run_id, *dir;
@@ -64,6 +65,8 @@ int run_open_any(struct run *run, const char *run_id, struct error *err) must_ch
 /* Reads its journal and takes nothing. */
 int run_look(struct run *run, const char *run_id, struct error *err) must_check;
 int run_take_guard(struct run *run, struct error *err) must_check;
+/* Whether the run goes on though the guard could not be had; clears ${err} then. */
+bool run_may_miss_guard(struct run *run, struct error *err) must_check;
 /* What the run leaves to its caller. */
 void run_close(struct run *run, struct run_result *ret);
 /* The plan the run was started with, from its directory or the built-in one, checked against the journal's checksum.  ${text} keeps it

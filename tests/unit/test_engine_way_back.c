@@ -151,15 +151,16 @@ static void a_run_that_is_done_skips_them(void **state)
 	assert_int_equal(json_array_size(f->r.undone), 0);
 }
 
-static void checks_alone_need_no_proof(void **state)
+static void checks_alone_need_neither_a_way_back_nor_a_proof(void **state)
 {
 	struct fixture *f = *state;
 
 	start(f,
 		"name: up\non_failure: rollback\nsteps:\n  - { id: check, uses: test.check, with: { is_bad: true } }\n"
 		"after_rollback:\n  - { id: prove, uses: file.write, with: { name: proof, text: x } }\n");
-	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
+	assert_int_equal(f->r.status, RUN_FAILED);
 	assert_file(&f->w, "proof", "");
+	assert_state(f, "refused", false);
 }
 
 static void an_unproven_rollback_is_stuck_and_resumes(void **state)
@@ -415,6 +416,57 @@ static void an_unfinished_run_that_must_finish_keeps_others_out(void **state)
 	assert_int_equal(f->r.status, RUN_DONE);
 }
 
+/* A server that the plan itself has stopped. */
+struct gone {
+	int acquired, checks;
+	bool is_there;
+};
+
+static int gone_acquire(void *ctx, int64_t lock_timeout_ms, struct cancel *cancel, struct error *err)
+{
+	struct gone *g = ctx;
+
+	(void)lock_timeout_ms;
+	(void)cancel;
+	(void)err;
+	g->acquired++;
+	return 0;
+}
+
+static int gone_check(void *ctx, struct cancel *cancel, struct error *err)
+{
+	struct gone *g = ctx;
+
+	(void)cancel;
+	g->checks++;
+	return g->is_there ? 0 : err_set(err, ERR_RETRY, "the server is gone");
+}
+
+static void a_plan_that_must_finish_goes_on_while_the_server_is_stopped(void **state)
+{
+	static const char plain[] = "name: p\nsteps: [ { id: a, uses: test.act }, { id: b, uses: test.act } ]\n";
+	struct fixture *f = *state;
+	struct gone gone = {0};
+	struct run_guard guard = {.acquire = gone_acquire, .check = gone_check, .ctx = &gone};
+	char *plan cleanup(mem_freep) = mem_printf("must_finish: true\n%s", plain);
+
+	f->o = world_options(&f->w, &f->sink, plain, NULL);
+	f->o.kinds = kinds;
+	f->o.guard = &guard;
+	assert_int_equal(run_start(&f->o, &f->r, &f->err), 0);
+	assert_int_equal(f->r.status, RUN_FAILED);
+	assert_string_equal(f->r.error.message, "the server is gone");
+	run_result_release(&f->r);
+	f->w.log.len = 0;
+	f->o.plan_text = plan;
+	assert_int_equal(run_start(&f->o, &f->r, &f->err), 0);
+	assert_int_equal(f->r.status, RUN_DONE);
+	assert_int_equal(gone.checks, 3);
+	assert_string_equal(buf_str(&f->w.log),
+		"run started\nstarted a\nwarning: going on without the server's lock: the server is gone\ndone a\nstarted b\ndone b\n"
+		"run finished\n"); /* told once */
+}
+
 static void plans_after_a_rollback_are_checked(void **state)
 {
 	static const struct {
@@ -450,7 +502,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(after_the_rollback_steps_run_forward),
 		TEST(a_run_that_is_done_skips_them),
-		TEST(checks_alone_need_no_proof),
+		TEST(checks_alone_need_neither_a_way_back_nor_a_proof),
 		TEST(an_unproven_rollback_is_stuck_and_resumes),
 		TEST(an_interrupted_proof_goes_on),
 		TEST(a_done_run_is_rolled_back_by_hand),
@@ -463,6 +515,7 @@ int main(void)
 		TEST(a_person_is_asked),
 		TEST(nobody_is_asked_where_nothing_was_changed),
 		TEST(an_unfinished_run_that_must_finish_keeps_others_out),
+		TEST(a_plan_that_must_finish_goes_on_while_the_server_is_stopped),
 		TEST(plans_after_a_rollback_are_checked),
 	};
 
