@@ -243,7 +243,7 @@ static int settle_all(struct runner *r, const json_t *parameters, struct error *
 
 static void print_done(const struct target *t, const struct run_result *result, bool is_trial)
 {
-	const json_t *o = json_object_get(result->outputs, "migrate");
+	const json_t *o = json_object_get(result->outputs, is_trial ? "preflight" : "migrate");
 	const char *from = json_get_str(o, "from_version", NULL), *to = json_get_str(o, "version", NULL),
 		   *adopted = json_get_str(o, "adopted_from", NULL);
 

@@ -149,17 +149,16 @@ struct scan {
 	const char *foreign; /* a directive of a tool whose sections are not known here */
 };
 
-static void scan_line(struct scan *s, const char *p, const char *end, int line)
+static void scan_line(struct scan *s, const char *start, const char *end, int line)
 {
-	const char *rest;
+	const char *p = skip_blanks(start, end), *rest;
 
-	p = skip_blanks(p, end);
 	if (has_words(p, end, "migrate:up", &rest) && !s->up) {
 		s->up = end < s->end ? end + 1 : end;
 		s->up_line = line + 1;
 		s->is_without_transaction |= rest_has(rest, end, "transaction:false");
 	} else if (has_words(p, end, "migrate:down", &rest) && !s->down) {
-		s->down = p;
+		s->down = start;
 	} else if (has_words(p, end, "holdfast:", &rest) && !s->down) {
 		s->is_without_transaction |= rest_has(rest, end, "no-transaction");
 	} else if (has_words(p, end, "+goose", &rest) || has_words(p, end, "+migrate", &rest)) {
@@ -182,7 +181,8 @@ static void scan_text(struct scan *s)
 static int find_section(const struct buf *b, struct migration_file *f, struct error *err)
 {
 	size_t bom = b->len >= 3 && memcmp(b->data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-	struct scan s = {.text = buf_str(b), .end = buf_str(b) + b->len};
+	const char *text = buf_str(b);
+	struct scan s = {.text = text + bom, .end = text + b->len};
 
 	scan_text(&s);
 	if (s.foreign) {
@@ -192,12 +192,12 @@ static int find_section(const struct buf *b, struct migration_file *f, struct er
 	if (s.down && (!s.up || s.down < s.up))
 		return err_set(
 			err, ERR_CONFIG, "migration \"%s\" has \"-- migrate:down\" without \"-- migrate:up\" before it", f->file);
-	if (memchr(s.text, '\0', b->len))
+	if (memchr(text, '\0', b->len))
 		return err_set(err, ERR_CONFIG, "migration \"%s\" has a zero byte", f->file);
 	f->is_without_transaction = s.is_without_transaction;
-	f->up_at = s.up ? (size_t)(s.up - s.text) : bom;
+	f->up_at = s.up ? (size_t)(s.up - text) : bom;
 	f->up_line = s.up ? s.up_line : 1;
-	f->up_len = (s.down ? (size_t)(s.down - s.text) : b->len) - f->up_at;
+	f->up_len = (s.down ? (size_t)(s.down - text) : b->len) - f->up_at;
 	return 0;
 }
 

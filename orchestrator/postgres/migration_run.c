@@ -63,11 +63,20 @@ static int check_texts(struct job *j, struct error *err)
 	return 0;
 }
 
-static int open_job(const struct migration_options *o, struct job *ret, struct error *err)
+static int open_server(struct job *j, bool is_to_work, struct error *err)
+{
+	struct pg_options po = {.conninfo = j->o->conninfo, .what = "migrate check", .cancel = j->o->cancel};
+
+	if (is_to_work)
+		return migration_work_open(j->o, &j->w, err);
+	j->w.o = j->o;
+	return pg_refuse_pooler(j->o->conninfo, j->o->cancel, j->o->events, err) < 0 ? -1 : pg_open(&po, &j->w.pg, err);
+}
+
+static int open_job(const struct migration_options *o, bool is_to_work, struct job *ret, struct error *err)
 {
 	ret->o = o;
-	if (migration_files_read(o->dir, &ret->s.files, err) < 0 || migration_work_open(o, &ret->w, err) < 0 ||
-		look(ret, err) < 0)
+	if (migration_files_read(o->dir, &ret->s.files, err) < 0 || open_server(ret, is_to_work, err) < 0 || look(ret, err) < 0)
 		return -1;
 	return migration_refuse_drift(&ret->s.entries, err) < 0 ? -1 : check_texts(ret, err);
 }
@@ -80,6 +89,7 @@ static char *copy(const char *text)
 static void note_start(const struct job *j, struct migration_result *ret)
 {
 	ret->from = copy(j->s.entries.version);
+	ret->pending = j->s.entries.pending;
 	ret->adopted_from = copy(j->s.rows.adopted_from);
 	for (size_t i = 0; ret->adopted_from && i < j->s.entries.count; i++)
 		ret->adopted += j->s.entries.list[i].row != NULL;
@@ -266,7 +276,7 @@ int migration_up(const struct migration_options *o, struct migration_result *ret
 	struct migration_entry *e;
 
 	memset(ret, 0, sizeof(*ret));
-	if (open_job(o, &j, err) < 0)
+	if (open_job(o, true, &j, err) < 0)
 		return -1;
 	note_start(&j, ret);
 	ret->to = copy(j.s.entries.version);
@@ -358,13 +368,26 @@ int migration_trial(const struct migration_options *o, struct migration_result *
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
-	if (open_job(o, &j, err) < 0)
+	if (open_job(o, true, &j, err) < 0)
 		return -1;
 	note_start(&j, ret);
 	rc = first_pending(&j) ? try_all(&j, ret, err) : 0;
 	migration_work_rollback(&j.w);
 	if (rc < 0)
 		return err_hint(err, "This was a trial, with all files in one transaction: nothing of it was kept.");
+	return 0;
+}
+
+/* --- a check ------------------------------------------------------------------------------------------------------------- */
+
+int migration_check(const struct migration_options *o, struct migration_result *ret, struct error *err)
+{
+	struct job j cleanup(job_release) = {0};
+
+	memset(ret, 0, sizeof(*ret));
+	if (open_job(o, false, &j, err) < 0)
+		return -1;
+	note_start(&j, ret);
 	return 0;
 }
 

@@ -203,7 +203,9 @@ static int split(struct splitter *s, struct error *err)
 			const char *inside = strstr(err->message, "inside ");
 			char *what cleanup(mem_freep) = mem_printf("the text ends %s", inside ? inside : "too early");
 
-			return refuse(s, at + strspn(at, " \t\r\n\f\v"), ERR_CONFIG, what, NULL, err);
+			/* Of an open parenthesis only the statement is known. */
+			at = s->lx.p == s->lx.end && s->count ? s->head[0].p : at + strspn(at, " \t\r\n\f\v");
+			return refuse(s, at, ERR_CONFIG, what, NULL, err);
 		}
 		if (t.kind == SQL_END)
 			return 0;

@@ -145,6 +145,7 @@ void migration_status_release(struct migration_status *s);
 
 struct migration_result {
 	size_t applied, adopted;
+	size_t pending;           /* of a check */
 	char *from, *to;          /* the highest version applied before and after; NULL: none */
 	char *adopted_from;       /* NULL: nothing was adopted */
 	size_t trials, not_tried; /* of a trial: files that ran, statements that cannot run in a transaction */
@@ -158,6 +159,8 @@ void migration_result_release(struct migration_result *r);
  * to be had; ERR_FAILED and others: the server's word, with file, line and column.
  */
 int migration_up(const struct migration_options *o, struct migration_result *ret, struct error *err) must_check;
+/* Whether migration_up() would begin: drift, the texts of what is pending, a pooler.  Takes no lock and changes nothing. */
+int migration_check(const struct migration_options *o, struct migration_result *ret, struct error *err) must_check;
 /* Runs what is pending in one transaction that is rolled back. */
 int migration_trial(const struct migration_options *o, struct migration_result *ret, struct error *err) must_check;
 

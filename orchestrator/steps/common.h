@@ -88,6 +88,6 @@ int run_manifest_load(const struct step_context *ctx, struct buf *ret_text, stru
 extern const struct step_kind step_backup_preflight, step_backup_dump, step_backup_upload, step_backup_copy, step_backup_catch_up,
 	step_backup_verify, step_backup_commit, step_backup_select, step_restore_preflight, step_restore_create,
 	step_restore_fill, step_restore_settings, step_restore_tables_preflight, step_restore_tables, step_postgres_swap,
-	step_backup_hold, step_backup_release, step_backup_prune, step_migrate, step_approve;
+	step_backup_hold, step_backup_release, step_backup_prune, step_migrate_preflight, step_migrate, step_approve;
 
 #endif

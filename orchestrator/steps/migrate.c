@@ -7,34 +7,47 @@
 #include <string.h>
 #include "base/json.h"
 
+#define MIGRATE_PARAMS \
+	{"database", PARAM_CONNINFO, .is_required = true, \
+		.about = "the database to migrate; as a role that may change its schema"}, \
+		{"dir", PARAM_STRING, .about = "directory of SQL files"}, \
+		{"command", PARAM_LIST, .about = "program and arguments that migrate, instead of a directory"}, \
+		{"to", PARAM_STRING, .about = "the last version to apply; default: all"}, \
+		{"schema", PARAM_STRING, .default_text = MIGRATIONS_DEFAULT_SCHEMA, \
+			.about = "where the table of what is applied stands"}, \
+		{"table", PARAM_STRING, .default_text = MIGRATIONS_DEFAULT_TABLE, .about = "its name"}, \
+		{"adopt", PARAM_STRING, .default_text = "auto", \
+			.about = \
+				"whose table says what was applied before: auto, none, agledger, golang-migrate, dbmate, flyway"}, \
+		{"lock_timeout", PARAM_DURATION, .default_text = "5s", \
+			.about = \
+				"how long a statement waits for a lock, and others queue behind it, before it lets go and is tried again"}, \
+		{"lock_wait", PARAM_DURATION, .default_text = "2m", .about = "how long it is tried again"}, \
+		{"statement_timeout", PARAM_DURATION, .about = "of each statement; default: the server's"}, \
+		{"command_dir", PARAM_STRING, .about = "directory the command runs in; default: where Holdfast was started"}, \
+		{"env", PARAM_MAP, \
+			.about = "variables for the command; a value may be `env:NAME` or `file:PATH`, and is a secret then"}, \
+		{"url_env", PARAM_STRING, .default_text = "DATABASE_URL", \
+			.about = "variable in which the command gets the connection string, as a URL; empty: none"}, \
+		{"end_sessions", PARAM_STRING, .default_text = "role", \
+			.about = "which sessions of a killed command are ended: named, those with the application_name it was given; role, also those " \
+				 "its role has begun in the database since and that are not idle"}, \
+		{"version_query", PARAM_STRING, .about = "SQL that tells the version of the schema, one value"}, \
+		{"from", PARAM_STRING, .about = "what it must tell before; default: anything"}, \
+	{ \
+		"expect", PARAM_STRING, .about = "what it must tell afterwards; default: anything" \
+	}
+
 static const struct param_spec params[] = {
-	{"database", PARAM_CONNINFO, .is_required = true,
-		.about = "the database to migrate; as a role that may change its schema"},
-	{"dir", PARAM_STRING, .about = "directory of SQL files"},
-	{"command", PARAM_LIST, .about = "program and arguments that migrate, instead of a directory"},
-	{"to", PARAM_STRING, .about = "the last version to apply; default: all"},
-	{"schema", PARAM_STRING, .default_text = MIGRATIONS_DEFAULT_SCHEMA, .about = "where the table of what is applied stands"},
-	{"table", PARAM_STRING, .default_text = MIGRATIONS_DEFAULT_TABLE, .about = "its name"},
-	{"adopt", PARAM_STRING, .default_text = "auto",
-		.about = "whose table says what was applied before: auto, none, agledger, golang-migrate, dbmate, flyway"},
-	{"lock_timeout", PARAM_DURATION, .default_text = "5s",
-		.about =
-			"how long a statement waits for a lock, and others queue behind it, before it lets go and is tried again"},
-	{"lock_wait", PARAM_DURATION, .default_text = "2m", .about = "how long it is tried again"},
-	{"statement_timeout", PARAM_DURATION, .about = "of each statement; default: the server's"},
+	MIGRATE_PARAMS,
+	{0},
+};
+
+static const struct param_spec preflight_params[] = {
+	MIGRATE_PARAMS,
 	{"trial", PARAM_BOOL, .default_text = "false",
 		.about =
 			"in a dry run: run what is pending in a transaction that is rolled back, which takes locks like the real one"},
-	{"command_dir", PARAM_STRING, .about = "directory the command runs in; default: where Holdfast was started"},
-	{"env", PARAM_MAP, .about = "variables for the command; a value may be `env:NAME` or `file:PATH`, and is a secret then"},
-	{"url_env", PARAM_STRING, .default_text = "DATABASE_URL",
-		.about = "variable in which the command gets the connection string, as a URL; empty: none"},
-	{"end_sessions", PARAM_STRING, .default_text = "role",
-		.about = "which sessions of a killed command are ended: named, those with the application_name it was given; role, also those "
-			 "its role has begun in the database since and that are not idle"},
-	{"version_query", PARAM_STRING, .about = "SQL that tells the version of the schema, one value"},
-	{"from", PARAM_STRING, .about = "what it must tell before; default: anything"},
-	{"expect", PARAM_STRING, .about = "what it must tell afterwards; default: anything"},
 	{0},
 };
 
@@ -44,10 +57,17 @@ static const struct output_spec outputs[] = {
 	{"applied", "files that were applied by this attempt"},
 	{"adopted", "files that another tool had applied"},
 	{"adopted_from", "that tool"},
-	{"pending", "files that are pending; of a dry run"},
+	{"put_back", "what undo did"},
+	{0},
+};
+
+static const struct output_spec preflight_outputs[] = {
+	{"from_version", "version of the schema as it is"},
+	{"pending", "files that are pending"},
+	{"adopted", "of what another tool has applied, how many files"},
+	{"adopted_from", "that tool"},
 	{"tried", "files that were tried, of a trial"},
 	{"not_tried", "statements that could not be tried, of a trial"},
-	{"put_back", "what undo did"},
 	{0},
 };
 
@@ -101,13 +121,21 @@ static void fill(struct step_context *ctx, const struct migration_result *r)
 	step_output_int(ctx, "adopted", (int64_t)r->adopted);
 }
 
-static int trial(struct step_context *ctx, const struct migration_options *o, struct error *err)
+static int preflight_dir(struct step_context *ctx, struct error *err)
 {
+	cleanup(mem_freep) char *tag = migrate_tag(ctx);
+	struct migration_options o = options_of(ctx, tag);
 	struct migration_result r = {0};
-	int rc = migration_trial(o, &r, err);
+	bool is_trial = ctx->is_dry_run && step_bool(ctx, "trial");
+	int rc = is_trial ? migration_trial(&o, &r, err) : migration_check(&o, &r, err);
 
 	if (rc == 0) {
 		output_text(ctx, "from_version", r.from);
+		output_text(ctx, "adopted_from", r.adopted_from);
+		step_output_int(ctx, "adopted", (int64_t)r.adopted);
+		step_output_int(ctx, "pending", (int64_t)r.pending);
+	}
+	if (rc == 0 && is_trial) {
 		step_output_int(ctx, "tried", (int64_t)r.trials);
 		step_output_int(ctx, "not_tried", (int64_t)r.not_tried);
 	}
@@ -115,21 +143,23 @@ static int trial(struct step_context *ctx, const struct migration_options *o, st
 	return rc;
 }
 
-/* Drift is refused before anything is begun; in a dry run that is all, unless it is to be tried. */
-static int look(struct step_context *ctx, const struct migration_options *o, json_t **ret_note, struct error *err)
+/* What it was before is noted before anything is begun: a later attempt finds it changed. */
+static int note_version(struct step_context *ctx, const struct migration_options *o, struct error *err)
 {
 	struct migration_status s;
+	json_t *note;
 	int rc;
 
+	if (ctx->checkpoint)
+		return 0;
 	if (migration_status(o, &s, err) < 0)
 		return -1;
-	rc = migration_refuse_drift(&s.entries, err);
-	if (ctx->is_dry_run)
-		step_output_int(ctx, "pending", (int64_t)s.entries.pending);
-	*ret_note = json_object();
+	note = json_object();
 	if (s.entries.version)
-		json_object_set_new(*ret_note, "from_version", json_text_of(s.entries.version));
+		json_object_set_new(note, "from_version", json_text_of(s.entries.version));
 	migration_status_release(&s);
+	rc = step_checkpoint(ctx, note, err);
+	json_decref(note);
 	return rc;
 }
 
@@ -138,17 +168,8 @@ static int run_dir(struct step_context *ctx, struct error *err)
 	cleanup(mem_freep) char *tag = migrate_tag(ctx);
 	struct migration_options o = options_of(ctx, tag);
 	struct migration_result r = {0};
-	json_t *note = NULL;
-	int rc = look(ctx, &o, &note, err);
+	int rc = note_version(ctx, &o, err) < 0 ? -1 : migration_up(&o, &r, err);
 
-	if (rc == 0 && !ctx->is_dry_run && !ctx->checkpoint)
-		rc = step_checkpoint(ctx, note, err);
-	json_decref(note);
-	if (rc < 0)
-		return -1;
-	if (ctx->is_dry_run)
-		return step_bool(ctx, "trial") ? trial(ctx, &o, err) : 0;
-	rc = migration_up(&o, &r, err);
 	if (rc == 0)
 		fill(ctx, &r);
 	migration_result_release(&r);
@@ -189,20 +210,41 @@ static int end_dir(struct step_context *ctx, size_t *ended, struct error *err)
 
 /* --- either ------------------------------------------------------------------------------------------------------------- */
 
-static int run(struct step_context *ctx, struct error *err)
+enum manner { MANNER_NONE, MANNER_DIR, MANNER_COMMAND };
+
+static int manner_of(const struct step_context *ctx, enum manner *ret, struct error *err)
 {
 	bool has_dir = is_given(ctx, "dir"), has_command = migrate_has_command(ctx);
 
 	if (has_dir && has_command)
 		return err_set(err, ERR_CONFIG, "step \"%s\" has both a directory and a command to migrate by", ctx->step_id),
 		       err_hint(err, "Give it \"dir\" or \"command\".");
-	if (has_dir)
-		return run_dir(ctx, err);
-	if (has_command)
-		return migrate_command_run(ctx, err);
+	*ret = has_dir ? MANNER_DIR : has_command ? MANNER_COMMAND : MANNER_NONE;
+	return 0;
+}
+
+static int run(struct step_context *ctx, struct error *err)
+{
+	enum manner manner;
+
+	if (manner_of(ctx, &manner, err) < 0)
+		return -1;
+	if (manner != MANNER_NONE)
+		return manner == MANNER_DIR ? run_dir(ctx, err) : migrate_command_run(ctx, err);
 	event_text(ctx->events, EVENT_INFO, "there is neither a directory nor a command to migrate by");
 	step_output_int(ctx, "applied", 0);
 	return 0;
+}
+
+static int preflight(struct step_context *ctx, struct error *err)
+{
+	enum manner manner;
+
+	if (manner_of(ctx, &manner, err) < 0)
+		return -1;
+	if (manner == MANNER_NONE)
+		return 0;
+	return manner == MANNER_DIR ? preflight_dir(ctx, err) : migrate_command_preflight(ctx, err);
 }
 
 static int probe(struct step_context *ctx, struct error *err)
@@ -243,8 +285,19 @@ const struct step_kind step_migrate = {
 	       "Undo ends sessions that were left behind, and no more: the database itself is put back by `database.savepoint`.",
 	.params = params,
 	.outputs = outputs,
-	.runs_in_dry_run = true,
 	.probe = probe,
 	.run = run,
 	.undo = undo,
+};
+
+const struct step_kind step_migrate_preflight = {
+	.name = "migrate.preflight",
+	.about = "would the migration begin? changes nothing",
+	.doc = "Refuses what `migrate` with the same parameters would refuse: drift between the directory and the database, files that begin or end "
+	       "transactions, a pooler in transaction mode; of a command, a version of the schema other than `from`.  In a dry run with `trial` what "
+	       "is pending runs in one transaction, which is rolled back.",
+	.params = preflight_params,
+	.outputs = preflight_outputs,
+	.runs_in_dry_run = true,
+	.run = preflight,
 };

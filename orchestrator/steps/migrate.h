@@ -12,6 +12,7 @@ char *migrate_tag(const struct step_context *ctx) must_check;
 
 /* migrate_command.c */
 bool migrate_has_command(const struct step_context *ctx);
+int migrate_command_preflight(struct step_context *ctx, struct error *err) must_check;
 int migrate_command_run(struct step_context *ctx, struct error *err) must_check;
 int migrate_command_probe(struct step_context *ctx, struct error *err) must_check;
 /* Ends what an attempt has left behind on the server.  ${ended}: how many sessions. */

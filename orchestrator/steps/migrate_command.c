@@ -109,7 +109,7 @@ int migrate_command_end(struct step_context *ctx, size_t *ended, struct error *e
 }
 
 /* The token may have fired: this goes on without it, for half a minute at most. */
-static void end_after(struct step_context *ctx, const json_t *note, struct error *failure)
+static void end_after(struct step_context *ctx, const json_t *note)
 {
 	cleanup(pg_close) struct pg pg = {0};
 	struct error cannot = ERROR_INIT;
@@ -119,8 +119,8 @@ static void end_after(struct step_context *ctx, const json_t *note, struct error
 		event_text(ctx->events, EVENT_WARNING, "the command's sessions on the server could not be ended: %s",
 			cannot.message);
 	else if (ended)
-		err_hint(failure, "%zu session%s it had left behind on the server %s ended.", ended, ended == 1 ? "" : "s",
-			ended == 1 ? "was" : "were");
+		event_text(ctx->events, EVENT_WARNING, "%zu session%s that the command left behind on the server %s ended", ended,
+			ended == 1 ? "" : "s", ended == 1 ? "was" : "were");
 	err_clear(&cannot);
 }
 
@@ -274,7 +274,7 @@ static int run_noted(struct step_context *ctx, struct pg *pg, json_t *note, stru
 	if (rc == 0) {
 		rc = run_program(ctx, pg, &arena, &scrub, err);
 		if (rc < 0)
-			end_after(ctx, note, err);
+			end_after(ctx, note);
 		if (rc < 0 && err->class != ERR_CANCELLED)
 			tell_version(ctx, note);
 	}
@@ -286,6 +286,20 @@ static int run_noted(struct step_context *ctx, struct pg *pg, json_t *note, stru
 	return step_checkpoint(ctx, note, err) < 0 ? -1 : finish(ctx, note, true, err);
 }
 
+int migrate_command_preflight(struct step_context *ctx, struct error *err)
+{
+	cleanup(pg_close) struct pg pg = {0};
+	cleanup(mem_freep) char *version = NULL;
+	int there = open_database(ctx, ctx->cancel, &pg, err);
+
+	if (there < 0 || (there > 0 && ask_version(ctx, &pg, &version, err) < 0) ||
+		check_version(ctx, "from", version, ERR_REFUSED, "before the migration", err) < 0)
+		return -1;
+	if (version)
+		step_output_str(ctx, "from_version", version);
+	return 0;
+}
+
 int migrate_command_run(struct step_context *ctx, struct error *err)
 {
 	cleanup(pg_close) struct pg pg = {0};
@@ -294,7 +308,7 @@ int migrate_command_run(struct step_context *ctx, struct error *err)
 
 	if (there < 0 || prepare(ctx, &pg, there > 0, &note, err) < 0)
 		return -1;
-	return ctx->is_dry_run ? finish(ctx, note, false, err) : run_noted(ctx, &pg, note, err);
+	return run_noted(ctx, &pg, note, err);
 }
 
 /* The version alone does not tell: a tool may have more to do when it has written it. */

@@ -42,6 +42,7 @@ const struct step_kind *const step_kinds[] = {
 	&step_role_password,
 	&step_role_step,
 	&step_upgrade_preflight,
+	&step_migrate_preflight,
 	&step_migrate,
 	&step_approve,
 	&step_pin,
