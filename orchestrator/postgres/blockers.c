@@ -32,11 +32,33 @@ int blockers_refuse(const struct blockers *b, const char *what, struct error *er
 	return b->hints.len ? err_hint(err, "%s", buf_str(&b->hints)) : -1;
 }
 
-int blockers_transactions(struct pg *pg, const char *database, int64_t max_age_ms, struct blockers *b, struct error *err)
+/* Whoever has not the privileges of pg_read_all_stats sees of other roles' sessions that they are there, and nothing else. */
+static int warn_hidden(struct pg *pg, const char *database, struct event_sink *events, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(pg,
+		    "SELECT pg_catalog.count(*), current_user FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND backend_type IS NULL "
+		    "HAVING pg_catalog.count(*) > 0",
+		    1, (const char *const[]){database}, &res, err) < 0)
+		return err_context(err, "could not look for long transactions");
+	if (PQntuples(res))
+		event_text(events, EVENT_WARNING,
+			"role \"%s\" may not see what %s other session%s of database \"%s\" do: long transactions among them are not found; "
+			"membership in pg_monitor would show them",
+			PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 0), strcmp(PQgetvalue(res, 0, 0), "1") == 0 ? "" : "s",
+			database);
+	return 0;
+}
+
+int blockers_transactions(
+	struct pg *pg, const char *database, int64_t max_age_ms, struct event_sink *events, struct blockers *b, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
 	char *max cleanup(mem_freep) = mem_printf("%lld milliseconds", (long long)max_age_ms);
 
+	if (warn_hidden(pg, database, events, err) < 0)
+		return -1;
 	if (pg_query(pg,
 		    "SELECT pid, COALESCE(usename, ''), COALESCE(application_name, ''), "
 		    "pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - xact_start), COALESCE(state, ''), "

@@ -18,9 +18,10 @@ void blockers_add(struct blockers *b, const char *hint, const char *fmt, ...) pr
 /* 0 when there are none, else ERR_REFUSED: "<what>: N things stand in the way". */
 int blockers_refuse(const struct blockers *b, const char *what, struct error *err) must_check;
 
-/* Transactions of any session of ${database} but ours that are older than ${max_age_ms}: process, user, application, age, query. */
-int blockers_transactions(
-	struct pg *pg, const char *database, int64_t max_age_ms, struct blockers *b, struct error *err) must_check;
+/* Transactions of any session of ${database} but ours that are older than ${max_age_ms}: process, user, application, age, query.  What the role
+ * may not see of other roles' sessions is told as a warning. */
+int blockers_transactions(struct pg *pg, const char *database, int64_t max_age_ms, struct event_sink *events, struct blockers *b,
+	struct error *err) must_check;
 int blockers_prepared(struct pg *pg, const char *database, struct blockers *b, struct error *err) must_check;
 /* Logical slots of ${database}: those in use are blockers, of the others a warning tells. */
 int blockers_slots(

@@ -181,7 +181,8 @@ static int check_server(struct preflight *p, struct error *err)
 	rc = savepoint_oid(&p->pg, p->database, &oid, err);
 	if (rc <= 0)
 		return rc < 0 ? -1 : err_set(err, ERR_REFUSED, "database \"%s\" does not exist", p->database);
-	if (blockers_transactions(&p->pg, p->database, step_int(p->ctx, "max_transaction_age"), &p->found, err) < 0 ||
+	if (blockers_transactions(&p->pg, p->database, step_int(p->ctx, "max_transaction_age"), p->ctx->events, &p->found, err) <
+			0 ||
 		blockers_prepared(&p->pg, p->database, &p->found, err) < 0 ||
 		blockers_slots(&p->pg, p->database, p->ctx->events, &p->found, err) < 0)
 		return -1;

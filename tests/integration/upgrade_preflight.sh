@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Everything that would make an upgrade fail later is told at once, and nothing is touched.
+# shellcheck source=../lib/t.sh
+. tests/lib/t.sh
+unset "${!HOLDFAST_@}" "${!PG@}" XDG_CONFIG_HOME
+# shellcheck source=../lib/pg.sh
+. tests/lib/pg.sh
+HOLDFAST=${HOLDFAST:-$PWD/build/holdfast}
+export HOME=$T_TMP/home HOLDFAST_STATE_DIR=$T_TMP/state
+mkdir "$HOME"
+pg_start main wal_level=logical max_prepared_transactions=2 || exit 1
+pg_sql 'CREATE ROLE owner LOGIN CREATEDB' && pg_sql 'CREATE DATABASE app OWNER owner'
+psql -XAtqd app -c 'CREATE TABLE orders AS SELECT generate_series(1, 100) id'
+
+# preflight STATUS PARAMETERS: a plan of this step; OPTION…
+preflight() {
+	printf '%s\n' 'name: play' 'steps:' "- { id: pre, uses: upgrade.preflight, with: { database: ${database:-dbname=app}, $2 } }" \
+		"- { id: change, uses: exec, when: \"\${change}\", with: { argv: [false] } }" \
+		'parameters: { change: { type: bool, default: false } }' >"$T_TMP/plan.yaml"
+	t_exit "$1" "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app "${@:3}"
+}
+outputs() { grep -h '"step.done".*"pre"' "$HOLDFAST_STATE_DIR/runs/$("$HOLDFAST" runs | awk 'NR == 2 { print $1 }')/journal"; }
+
+t_begin nothing_in_the_way
+preflight 0 'version: 1.2.0, from: 1.1.9'
+t_match "$(outputs)" '"same":false.*"from":"1.1.9","major":false'
+preflight 0 'version: 1.2.0, from: 1.1.9' --dry-run
+
+t_begin versions
+preflight 0 'version: v1.2.0, from: 1.2.0'
+t_match "$(outputs)" '"same":true'
+t_match "$t_err" 'version "v1.2.0" is in service already'
+preflight 10 'version: 2.0.0, from: 1.9.9'
+t_match "$t_err" 'error:  cannot upgrade to version "2.0.0": 1 thing stands in the way
+detail: From version "1.9.9" to "2.0.0" is a major step.
+hint:   Read the release notes, then use --accept-major.'
+preflight 0 'version: 2.0.0, from: 1.9.9, accept_major: true'
+t_match "$(outputs)" '"major":true'
+preflight 10 'version: 1.2.0'
+t_match "$t_err" 'detail: The version in service is not known: a rollback would not know where to go.'
+preflight 10 'version: 1.10.0, from: 1.11.0'
+t_match "$t_err" 'detail: Version "1.10.0" is older than "1.11.0", which is in service: it may not know the database'\''s schema.'
+
+t_begin everything_in_the_way_at_once
+psql -XAtqd app -c "SELECT pg_create_logical_replication_slot('feed', 'pgoutput'), pg_create_logical_replication_slot('idle', 'pgoutput')" >/dev/null
+psql -XAtqd app -c 'CREATE PUBLICATION everything FOR ALL TABLES'
+pg_recvlogical -d app --slot feed --start -f /dev/null -o proto_version=1 -o publication_names=everything 2>/dev/null &
+feed=$!
+is_fed() { [ "$(pg_sql "SELECT active FROM pg_replication_slots WHERE slot_name = 'feed'")" = t ]; }
+t_wait 10 is_fed
+psql -XAtqd app -c "BEGIN; INSERT INTO orders VALUES (0); PREPARE TRANSACTION 'half'"
+exec {hold}> >(PGAPPNAME='the report' psql -XAtqd app >/dev/null 2>&1)
+printf 'BEGIN; SELECT count(*) FROM orders;\n' >&"$hold"
+is_held() { [ "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND now() - xact_start > '1s'")" = 1 ]; }
+t_wait 10 is_held
+database="'user=owner dbname=app'" preflight 10 'version: 2.0.0, from: 1.9.9, max_transaction_age: 500ms, fence: connections'
+t_match "$t_err" 'cannot upgrade to version "2.0.0": 4 things stand in the way'
+t_match "$t_err" 'role "owner" may not see what [0-9]+ other sessions? of database "app" do: long transactions among them are not found'
+t_match "$t_err" 'Role "owner" is no superuser: a fence around database "app" would keep it out, too.'
+t_match "$t_err" 'From version "1.9.9" to "2.0.0" is a major step.'
+database=dbname=app preflight 10 'version: 2.0.0, from: 1.9.9, max_transaction_age: 500ms'
+t_match "$t_err" 'Process [0-9]+ \(user "postgres", application "the report", idle in transaction\) has had a transaction open for 00:00:[0-9]+; its query of 2[0-9TZ:-]+: SELECT count\(\*\) FROM orders;'
+t_match "$t_err" 'Transaction "half" of "postgres" has been prepared since 2'
+t_match "$t_err" 'Logical replication slot "feed" is in use by process [0-9]+.'
+t_match "$t_err" 'hint:   Read the release notes, then use --accept-major. Let long transactions end, or end them by pg_terminate_backend\(\). Commit or roll back prepared transactions. Stop the consumers of logical replication slots.'
+t_match "$t_err" 'logical replication slot "idle" \(pgoutput\) belongs to the database in service now'
+database=dbname=app preflight 10 'version: 2.0.0, from: 1.9.9, max_transaction_age: 500ms' --dry-run
+database=dbname=app preflight 10 'version: 1.10, from: 1.9.9, max_transaction_age: 1h'
+t_nomatch "$t_err" 'Process [0-9]+ \(' 'a younger transaction is in nobody'\''s way'
+printf 'ROLLBACK;\n\\q\n' >&"$hold"
+kill "$feed"
+psql -XAtqd app -c "ROLLBACK PREPARED 'half'"
+is_idle() { ! is_fed; }
+t_wait 10 is_idle
+psql -XAtqd app -c "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots" >/dev/null
+
+t_begin the_age_of_the_newest_backup_is_told
+more="version: 1.2.0, from: 1.1.9, stack: app, repository: [$T_TMP/repository, $T_TMP/none]"
+preflight 0 "$more"
+t_match "$t_err" 'stack "app" has no backup set yet'
+t_exit 0 "$HOLDFAST" -q backup -d app -r "$T_TMP/repository" --stack app
+preflight 0 "$more, rpo: 1h"
+t_nomatch "$t_err" 'which is more than'
+t_match "$(outputs)" '"newest_backup":"2[0-9TZa-f-]+","newest_backup_age_ms":[0-9]+'
+preflight 0 "$more, rpo: 1ms"
+t_match "$t_err" 'the newest backup set "2[^"]+" is [0-9.]+m?s old, which is more than 1ms'
+
+t_begin a_server_that_does_not_answer
+pg_stop main
+t_run "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app --lock-timeout 1s
+t_match "$t_err" 'could not connect to server'
