@@ -168,6 +168,7 @@ static int append(struct journal *j, json_t *record, struct error *err)
 	struct buf line cleanup(buf_release) = {0};
 	char at[CLOCK_TEXT_BYTES];
 
+	crash_point("record");
 	if (j->is_broken) {
 		err_set(err, ERR_IO, "journal \"%s\" cannot be trusted since a write to it failed", j->path);
 		return err_hint(err, "Look at the disk's health, then resume the run.");
