@@ -172,6 +172,8 @@ static void put_event(struct ui *ui, const struct event *ev, struct buf *b)
 			buf_printf(b, "run %s\n", ev->run_id ? ev->run_id : "");
 		break;
 	case EVENT_STEP_SKIPPED:
+		if (!ev->attempt && !ui->is_verbose)
+			break; /* not wanted: a plan for many has many of those */
 		buf_printf(b, "%s: %s\n", step, ev->text ? ev->text : "skipped");
 		break;
 	case EVENT_STEP_DONE:

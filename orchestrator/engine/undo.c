@@ -47,7 +47,7 @@ static enum outcome undo_step(struct run *run, const struct plan_step *step, str
 		json_object_set(r, "outputs", outputs);
 	if (run_record(run, r, err) < 0)
 		out = FAILED;
-	if (out == WENT_ON)
+	if (out == WENT_ON && step->kind->undo)
 		run_emit(run, (struct event){.kind = EVENT_STEP_UNDONE}, step);
 	return out;
 }
