@@ -154,7 +154,10 @@ static json_t *json_of_run(const struct runner *r, const char *plan, const struc
 	json_object_set_new(run, "elapsed_ms", json_integer(result->elapsed_ms));
 	json_object_set_new(run, "failed_step", result->failed_step ? json_string(result->failed_step) : json_null());
 	json_object_set(run, "outputs", result->outputs ? result->outputs : json_null());
-	json_object_set(run, "undone", result->undone ? result->undone : json_null());
+	if (result->undone)
+		json_object_set(run, "undone", result->undone);
+	else
+		json_object_set_new(run, "undone", json_array());
 	return run;
 }
 

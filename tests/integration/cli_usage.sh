@@ -19,7 +19,7 @@ t_exit 2 "$HOLDFAST" bakcup
 t_is "$t_err" $'error:  unknown command "bakcup"\nhint:   Did you mean "backup"?'
 
 t_begin commands_of_later_versions_are_not_there
-for command in init upgrade rollback migrate drill approve pause unpause report metrics support-bundle; do
+for command in init drill report metrics support-bundle; do
 	t_exit 2 "$HOLDFAST" "$command"
 	t_match "$t_err" "unknown command \"$command\""
 done
@@ -28,7 +28,7 @@ t_begin help_is_on_standard_output
 t_exit 0 "$HOLDFAST" --help
 t_match "$t_out" 'usage: holdfast'
 t_is "$t_err" ''
-t_nomatch "$t_out" 'generate|upgrade|drill'
+t_nomatch "$t_out" 'generate|drill'
 for command in backup list show verify restore prune pin unpin copy doctor rekey drop-old run plan runs status resume abandon \
 	keygen; do
 	t_exit 0 "$HOLDFAST" "$command" --help

@@ -46,7 +46,7 @@ struct refused {
 
 static const struct refused refused[] = {
 	{"unknown command", {"bakcup"}, NULL, "unknown command \"bakcup\"", "Did you mean \"backup\"?"},
-	{"command of a later version", {"upgrade", "2.0"}, NULL, "unknown command \"upgrade\"", "See \"holdfast --help\"."},
+	{"command of a later version", {"drill"}, NULL, "unknown command \"drill\"", "See \"holdfast --help\"."},
 	{"hidden command is not proposed", {"generat"}, NULL, "unknown command \"generat\"", "See \"holdfast --help\"."},
 	{"unknown option", {"backup", "--jbos", "2"}, NULL, "unknown option \"--jbos\"", "Did you mean \"--jobs\"?"},
 	{"option nothing is near to", {"backup", "--frobnicate"}, NULL, "unknown option \"--frobnicate\"",
