@@ -51,6 +51,5 @@ const struct step_kind *const step_kinds[] = {
 	&step_files_copy,
 	&step_secret_rotate,
 	&step_secret_retire,
-	&step_approve,
 	NULL,
 };
