@@ -78,7 +78,7 @@ static void merge(const struct migration_files *files, const struct migration_ro
 		const struct migration_row *row = order >= 0 ? rows[j++] : NULL;
 
 		/* A repeatable file may go: nothing is expected of it any more. */
-		if (!f && is_repeatable(row->version))
+		if (!f && (!row || is_repeatable(row->version)))
 			continue;
 		ret->list[ret->count++] = (struct migration_entry){f, row, state_of(f, row)};
 	}
