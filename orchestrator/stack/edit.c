@@ -67,6 +67,8 @@ static int line_get(const struct edit_place *at, struct edit_text t, char **ret_
 
 static int line_set(const struct edit_place *at, struct edit_text t, const char *value, struct buf *out, struct error *err)
 {
+	if (memchr(t.p, 0, first_line(t)))
+		return err_set(err, ERR_CONFIG, "%s:1: has a zero byte", at->file);
 	if (strpbrk(value, "\r\n"))
 		return err_set(err, ERR_CONFIG, "%s: the new value has more than one line", at->file);
 	if (t.n)

@@ -12,6 +12,7 @@ struct entry {
 	size_t at, end;           /* the whole lines, with what ends the last */
 	size_t key_at, key_n;     /* key_n 0: the line sets nothing */
 	size_t value_at, value_n; /* raw: with its quotes, without blanks and comment behind */
+	bool is_indented;         /* blanks stand before the value */
 	char quote;               /* '\'', '"' or 0 */
 	bool is_trailed;          /* something that is no comment follows the closing quote */
 };
@@ -76,6 +77,7 @@ static void read_plain(struct edit_text t, struct entry *e, size_t separator, si
 	while (stop > e->value_at && is_blank(t.p[stop - 1]))
 		stop--;
 	e->value_n = stop - e->value_at;
+	e->is_indented = e->value_n && e->value_at > separator + 1;
 	if (e->value_n == 0)
 		e->value_at = separator + 1; /* "KEY= # why": what is put there comes before the blank */
 }
@@ -148,6 +150,8 @@ static int find(const struct edit_place *at, struct edit_text t, struct entry *r
 	if (found && ret->is_trailed)
 		return err_set(
 			err, ERR_CONFIG, "%s:%d: something follows the closing quote of \"%s\"", at->file, ret->line, at->key);
+	if (found && memchr(t.p + ret->value_at, '\0', ret->value_n))
+		return err_set(err, ERR_CONFIG, "%s:%d: the value of \"%s\" has a zero byte", at->file, ret->line, at->key);
 	return found;
 }
 
@@ -182,8 +186,6 @@ int edit_env_get(const struct edit_place *at, struct edit_text text, char **ret_
 
 	if (found <= 0)
 		return found;
-	if (memchr(text.p + e.value_at, '\0', e.value_n))
-		return err_set(err, ERR_CONFIG, "%s:%d: the value of \"%s\" has a zero byte", at->file, e.line, at->key);
 	if (ret_value)
 		*ret_value = decode(text.p + e.value_at, e.value_n, e.quote);
 	if (ret_raw)
@@ -273,7 +275,8 @@ int edit_env_set(const struct edit_place *at, struct edit_text text, const char 
 	found = check_value(at, value, err) < 0 ? -1 : find(at, text, &e, err);
 	if (found < 0)
 		return -1;
-	raw = encode(value, found ? e.quote : 0);
+	/* Nothing behind blanks would be found at another place again. */
+	raw = !*value && found && e.is_indented ? mem_strdup("''") : encode(value, found ? e.quote : 0);
 	if (!found)
 		return append_entry(at->key, text, raw, out, err);
 	return edit_splice(text, e.value_at, e.value_n, raw, strlen(raw), out, err);
@@ -286,7 +289,8 @@ static int remove_entry(struct edit_text t, const struct entry *e, struct buf *o
 
 	if (e->end == t.n && t.n && t.p[t.n - 1] != '\n' && at > 0) {
 		at--;
-		at -= at > 0 && t.p[at - 1] == '\r';
+		if (at > 0 && t.p[at - 1] == '\r' && newline_of((struct edit_text){t.p, at})[0] == '\r')
+			at--;
 	}
 	return edit_splice(t, at, e->end - at, "", 0, out, err);
 }

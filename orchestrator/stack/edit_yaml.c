@@ -271,22 +271,33 @@ static bool is_digest(const char *v)
 		v[name + 1 + strspn(v + name + 1, "0123456789abcdef")] == '\0';
 }
 
-/* Nothing in it that quoting would change. */
+/* Nothing in it that quoting would change, and parts that could be put there again. */
 static bool is_image(const char *v)
 {
-	return *v && !strpbrk(v, " \t\r\n\"'\\#");
+	struct image i;
+	char *tag cleanup(mem_freep) = NULL;
+
+	split_image(v, &i);
+	tag = i.tag_at ? mem_strndup(v + i.tag_at, i.tag_n) : NULL;
+	if (i.name_n == 0 || strpbrk(v, " \t\r\n\"'\\#"))
+		return false;
+	return (!tag || is_tag(tag)) && (!i.digest_at || is_digest(v + i.digest_at));
 }
 
-static int check_part(const struct edit_place *at, const char *whole, const char *v, struct error *err)
+static int check_part(const struct edit_place *at, struct edit_text t, const struct scalar *s, const char *v, struct error *err)
 {
+	const char *whole = s->value, *inner = t.p + s->at + (s->quote != 0);
+	size_t inner_n = s->n - (s->quote ? 2 : 0);
+
 	if (at->part == EDIT_WHOLE)
 		return 0;
-	if (!is_image(whole))
-		return err_set(err, ERR_CONFIG, "%s: \"%s\" is no reference of an image", at->file, at->key);
 	if (strchr(whole, '$')) {
 		err_set(err, ERR_CONFIG, "%s: \"%s\" has a variable in it", at->file, at->key);
 		return err_hint(err, "Pin the variable where it is set.");
 	}
+	/* An escape in quotes would not come back as it was. */
+	if (!is_image(whole) || inner_n != strlen(whole) || memcmp(inner, whole, inner_n) != 0)
+		return err_set(err, ERR_CONFIG, "%s: \"%s\" is no reference of an image", at->file, at->key);
 	if (v && at->part == EDIT_TAG && !is_tag(v))
 		return err_set(err, ERR_CONFIG, "%s: \"%s\" is no tag of an image", at->file, v);
 	if (v && at->part == EDIT_DIGEST && !is_digest(v)) {
@@ -405,7 +416,7 @@ int edit_yaml_get(const struct edit_place *at, struct edit_text text, char **ret
 	struct scalar s cleanup(scalar_release) = {0};
 	char *part;
 
-	if (locate(at, text, &s, err) < 0 || check_part(at, s.value, NULL, err) < 0)
+	if (locate(at, text, &s, err) < 0 || check_part(at, text, &s, NULL, err) < 0)
 		return -1;
 	if (at->part == EDIT_WHOLE) {
 		if (ret_raw)
@@ -430,7 +441,7 @@ static int exchange(const struct edit_place *at, struct edit_text t, const char 
 	struct scalar s cleanup(scalar_release) = {0};
 	char *whole cleanup(mem_freep) = NULL, *raw cleanup(mem_freep) = NULL;
 
-	if (locate(at, t, &s, err) < 0 || check_part(at, s.value, v, err) < 0)
+	if (locate(at, t, &s, err) < 0 || check_part(at, t, &s, v, err) < 0)
 		return -1;
 	if (at->part == EDIT_WHOLE) {
 		raw = encode(&s, v);

@@ -64,6 +64,8 @@ static void an_env_key_is_set_and_put_back(void **state)
 		{"over several lines", "KEY='a\nKEY=b\n' # why\nB=1\n", "new", "KEY='new' # why\nB=1\n"},
 		{"inside of another value", "A='\nKEY=x\n'\n", "new", "A='\nKEY=x\n'\nKEY=new\n"},
 		{"no newline at the end", "KEY=old", "new", "KEY=new"},
+		{"empty behind blanks", "KEY= old\n", "", "KEY= ''\n"},
+		{"carriage return at the end", "A=1\r", "new", "A=1\r\nKEY=new"},
 		{"junk", "what is this\n=\n==\nKEY=old\n", "new", "what is this\n=\n==\nKEY=new\n"},
 		{"beyond ASCII", "KEY=\xc3\xa9\n", "\xc3\xa4", "KEY=\xc3\xa4\n"},
 	};
@@ -178,6 +180,7 @@ static const char compose[] = "# stack\n"
 			      "    a block\n"
 			      "  \"a.b\": [ x, { y: latest } ]\n"
 			      "  number: 15\n"
+			      "  escaped: \"a\\x62:1\"\n"
 			      "  nothing:\n";
 
 /* What compose becomes with ${from} exchanged for ${to}; malloc'd. */
@@ -239,6 +242,8 @@ static void what_is_no_single_yaml_value_is_refused(void **state)
 		{"services.text", EDIT_WHOLE, "2", "c.yaml: \"services.text\" is a block of text"},
 		{"services.nothing", EDIT_WHOLE, "2", "c.yaml: \"services.nothing\" has no value"},
 		{"services.var.image", EDIT_TAG, "2", "c.yaml: \"services.var.image\" has a variable in it"},
+		{"x-common.restart", EDIT_DIGEST, "2", "c.yaml: \"2\" is no digest of an image"},
+		{"services.escaped", EDIT_TAG, "2", "c.yaml: \"services.escaped\" is no reference of an image"},
 		{"services.api.image", EDIT_TAG, "a b", "c.yaml: \"a b\" is no tag of an image"},
 		{"services.api.image", EDIT_DIGEST, "sha256:12", "c.yaml: \"sha256:12\" is no digest of an image"},
 		{"services..image", EDIT_TAG, "2", "\"services..image\" is no path of a YAML file"},
