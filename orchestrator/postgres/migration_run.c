@@ -220,6 +220,9 @@ static int after_failure(struct job *j, const struct migration_file *f, int fail
 	migration_work_rollback(&j->w);
 	if (!f->is_without_transaction && migration_is_lock_failure(err))
 		return migration_work_pause(&j->w, failures, deadline, err);
+	if (!f->is_without_transaction && strcmp(err->sqlstate, "25001") == 0)
+		return err_hint(err,
+			"Put it into a file of its own that begins with \"-- holdfast: no-transaction\"; nothing of this one was kept.");
 	return err_hint(err,
 		f->is_without_transaction
 			? "What ran before this statement stays.  Correct the statement and migrate again: it goes on from there."

@@ -148,10 +148,34 @@ configured "dir: $d" 'adopt: none'
 t_exit 0 "$HOLDFAST" --config "$T_TMP/holdfast.yaml" migrate up
 t_is "$(applied)" '001'
 
+t_begin a_role_that_owns_the_schema_and_no_more_is_enough
+fresh plain
+app "CREATE ROLE plain LOGIN; ALTER SCHEMA public OWNER TO plain; CREATE ROLE other; GRANT other TO plain; GRANT CREATE ON SCHEMA public TO other"
+file 1_a.sql 'CREATE TABLE a (id int);' 'SET ROLE other;' 'CREATE TABLE b ();'
+file 2_b.sql '-- holdfast: no-transaction' 'CREATE INDEX CONCURRENTLY i ON a (id);'
+file 3_c.sql 'CREATE TABLE c ();' 'VACUUM c;'
+up 1 --username plain
+t_match "$t_err" 'error:  3_c.sql:2:1: VACUUM cannot run inside a transaction block .SQLSTATE 25001.'
+t_match "$t_err" 'hint:   Put it into a file of its own that begins with "-- holdfast: no-transaction"'
+t_is "$(applied) $(app "SELECT string_agg(tablename || ':' || tableowner, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'")" \
+	'1 2 a:plain b:other holdfast_migrations:plain' 'what a file set for its session ends with it'
+
+t_begin a_pooler_in_transaction_mode_is_refused
+pooler=$PG_ROOT/pooler
+pg_as mkdir "$pooler"
+printf '%s\n' '"postgres" ""' >"$pooler/users"
+printf '%s\n' '[databases]' "* = host=$PGHOST port=5432" '[pgbouncer]' 'listen_addr =' "unix_socket_dir = $pooler" 'listen_port = 6432' \
+	'auth_type = trust' "auth_file = $pooler/users" 'pool_mode = transaction' "logfile = $pooler/log" "pidfile = $pooler/pid" >"$pooler/ini"
+pg_as "$(command -v pgbouncer || echo /usr/sbin/pgbouncer)" "$pooler/ini" >/dev/null 2>&1 &
+t_defer eval "kill \"\$(cat '$pooler/pid')\""
+t_wait 20 psql -XAtq -h "$pooler" -p 6432 -d plain -c 'SELECT 1'
+t_exit 10 "$HOLDFAST" migrate up -d "host=$pooler port=6432 dbname=plain" --dir "$d"
+t_match "$t_err" 'database "plain" is reached through a pooler in transaction mode'
+
 t_begin wrong_usage_is_told
 t_exit 2 "$HOLDFAST" migrate sideways -d "$db" --dir "$d"
 t_match "$t_err" 'cannot "sideways" migrations'
 t_exit 2 "$HOLDFAST" migrate up -d "$db"
-t_match "$t_err" 'stack "dirty" has no migrations'
+t_match "$t_err" 'stack "plain" has no migrations'
 t_exit 2 "$HOLDFAST" migrate up -d "$db" --dir "$d/nowhere"
 t_match "$t_err" 'could not read directory ".*/nowhere" of migrations: No such file or directory'
