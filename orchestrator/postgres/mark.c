@@ -447,7 +447,7 @@ char *mark_describe(const struct mark_changes *c, size_t max)
 		buf_puts(&out, ".");
 	}
 	if (c->count > max)
-		buf_printf(&out, "\nAnd %zu more tables.", c->count - max);
+		buf_printf(&out, "\nAnd %zu more table%s.", c->count - max, c->count - max == 1 ? "" : "s");
 	if (c->is_schema_changed)
 		buf_printf(&out, "%sThe schema was changed (%s).", out.len ? "\n" : "", c->schema_what);
 	if (c->are_counters_lost)

@@ -17,6 +17,7 @@
 #include "orchestrator/postgres/blockers.h"
 #include "orchestrator/postgres/fence.h"
 #include "orchestrator/postgres/mark.h"
+#include "orchestrator/postgres/new_writes.h"
 #include "orchestrator/postgres/restore.h"
 #include "orchestrator/postgres/savepoint.h"
 #include "orchestrator/steps/common.h"
@@ -29,7 +30,9 @@ static const struct param_spec params[] = {
 		.about = "copy: a copy beside it, at once there again; restore: the backup set; none: nothing can be put back"},
 	{"stack", PARAM_STRING, .about = "restore: name of the stack"},
 	{"repository", PARAM_LIST, .about = "restore: names or URLs of the repositories of the set"},
-	{"backup", PARAM_STRING, .about = "restore: id of the backup set"},
+	{"backup", PARAM_STRING, .about = "restore: id of the backup set; without one nothing can be put back"},
+	{"since", PARAM_STRING,
+		.about = "restore: output `mark` of the backup step: what was written since is saved, for the set may lack it"},
 	{"jobs", PARAM_INT, .default_text = "2", .about = "restore: connections that load rows and build indexes"},
 	{"no_owner", PARAM_BOOL, .default_text = "false", .about = "restore: neither owners nor privileges"},
 	{"map_role", PARAM_MAP, .about = "restore: roles of the set → roles of this server"},
@@ -83,9 +86,10 @@ static int method_of(struct step_context *ctx, enum method *ret, struct error *e
 		if (strcmp(text, methods[i]) != 0)
 			continue;
 		*ret = (enum method)i;
-		if (*ret == METHOD_RESTORE &&
-			(!step_str(ctx, "stack") || !step_str(ctx, "backup") || !step_json(ctx, "repository")))
-			return err_set(err, ERR_CONFIG, "a savepoint by restore needs stack, repository and backup");
+		if (*ret == METHOD_RESTORE && (!step_str(ctx, "stack") || !step_json(ctx, "repository")))
+			return err_set(err, ERR_CONFIG, "a savepoint by restore needs stack and repository");
+		if (*ret == METHOD_RESTORE && !step_str(ctx, "backup"))
+			*ret = METHOD_NONE;
 		return 0;
 	}
 	err_set(err, ERR_CONFIG, "cannot keep the state of a database by \"%s\"", text);
@@ -152,6 +156,33 @@ static int check_blockers(struct step_context *ctx, struct savepoint *s, struct 
 	return blockers_refuse(&b, what, err);
 }
 
+/* Clients have written while the backup was being taken, and until they were stopped: a set does not have all of that. */
+static int save_since(struct step_context *ctx, struct savepoint *s, json_t *note, struct error *err)
+{
+	cleanup(mem_freep) char *name = mem_printf("%s.since-backup.sql", ctx->step_id), *path = io_path_join(ctx->run_dir, name),
+				*count = NULL;
+	cleanup(mark_changes_release) struct mark_changes c = {0};
+	cleanup(json_decrefpp) json_t *mark = NULL;
+	cleanup(pg_close) struct pg pg = {0};
+	uint64_t rows;
+
+	if (s->method != METHOD_RESTORE || !step_str(ctx, "since"))
+		return 0;
+	if (mark_load(step_str(ctx, "since"), &mark, err) < 0 || step_open_database(ctx, "mark", &pg, err) < 0 ||
+		pg_pin_text(&pg, err) < 0 || mark_compare(&pg, mark, &c, err) < 0)
+		return -1;
+	if (!c.count)
+		return 0;
+	if (new_writes_save(&pg, mark, &c, path, &rows, err) < 0)
+		return -1;
+	count = mark_count(&c);
+	json_object_set_new(note, "since", json_pack("{s:s, s:o}", "count", count, "saved_to", json_text_of(path)));
+	event_text(ctx->events, EVENT_WARNING,
+		"%s were written after the backup was begun, and may not be in the set: those that are there now are saved in \"%s\"",
+		count, path);
+	return 0;
+}
+
 static int write_note(struct step_context *ctx, struct savepoint *s, struct error *err)
 {
 	cleanup(mem_freep) char *derived = swap_kept_name(s->database, "_before_", s->tag);
@@ -161,7 +192,11 @@ static int write_note(struct step_context *ctx, struct savepoint *s, struct erro
 
 	if (rc <= 0)
 		return rc < 0 ? -1 : err_set(err, ERR_FAILED, "database \"%s\" does not exist", s->database);
-	if (fence_limit(&s->pg, s->database, &s->limit, &s->is_fenced, err) < 0 || check_blockers(ctx, s, err) < 0)
+	if (s->method == METHOD_NONE)
+		event_text(ctx->events, EVENT_WARNING,
+			"nothing is kept to put back: once database \"%s\" is changed the run cannot be undone", s->database);
+	if (fence_limit(&s->pg, s->database, &s->limit, &s->is_fenced, err) < 0 ||
+		(s->method != METHOD_NONE && check_blockers(ctx, s, err) < 0))
 		return -1;
 	if (s->method == METHOD_COPY &&
 		(check_name(s, kept, err) < 0 || savepoint_check_room(&s->pg, s->database, ctx->events, err) < 0))
@@ -171,6 +206,8 @@ static int write_note(struct step_context *ctx, struct savepoint *s, struct erro
 	note = json_pack("{s:s, s:I, s:I, s:b, s:o, s:I, s:s}", "method", methods[s->method], "oid", (json_int_t)s->oid,
 		"connection_limit", (json_int_t)s->limit, "is_fenced", (int)s->is_fenced, "kept_name", json_text_of(kept),
 		"taken_at", (json_int_t)mark_at_ms(mark), "lsn", mark_lsn(mark));
+	if (save_since(ctx, s, note, err) < 0)
+		return -1;
 	if (step_checkpoint(ctx, note, err) < 0)
 		return -1;
 	read_note(s, note);
@@ -339,16 +376,22 @@ static int undo_unfinished(struct savepoint *s, struct error *err)
 
 static void tell_put_back(struct step_context *ctx, const struct savepoint *s)
 {
+	const json_t *since = json_object_get(s->note, "since");
 	char at[CLOCK_TEXT_BYTES];
 
 	if (s->method == METHOD_COPY)
 		step_put_back(ctx, "database \"%s\" is the copy of %s again; the upgraded one is kept as \"%s\"", s->database,
 			clock_format(json_get_i64(s->note, "taken_at", 0), at), s->upgraded);
-	else
+	else if (since)
 		step_put_back(ctx,
-			"database \"%s\" is restored from backup set \"%s\", without what was written after that was taken; the upgraded one is "
-			"kept as \"%s\"",
-			s->database, step_str(ctx, "backup"), s->upgraded);
+			"database \"%s\" is restored from backup set \"%s\"; %s written while that was taken or after it may be missing and are saved "
+			"in \"%s\"; the upgraded one is kept as \"%s\"",
+			s->database, step_str(ctx, "backup"), json_get_str(since, "count", ""),
+			json_get_str(since, "saved_to", ""), s->upgraded);
+	else
+		step_put_back(ctx, "database \"%s\" is restored from backup set \"%s\"%s; the upgraded one is kept as \"%s\"",
+			s->database, step_str(ctx, "backup"),
+			step_str(ctx, "since") ? "" : ", without what was written after that was taken", s->upgraded);
 }
 
 static void tell_unchanged(struct step_context *ctx, const struct savepoint *s)
@@ -495,7 +538,8 @@ const struct step_kind step_database_savepoint = {
 	.doc = "With `copy` the server copies the database (CREATE DATABASE … TEMPLATE) under another name, with owner, privileges and settings, while "
 	       "nobody is connected; where no fence stands one is put up for as long as that takes.  The copy takes as much room as the database and "
 	       "is kept until `holdfast drop-old`.  With `restore` the backup set is restored beside when it is needed, which takes longer and brings "
-	       "back the state of the backup.  Either way a mark is noted (see database.mark).  Undo compares it: where nothing was changed (a "
+	       "back the state of the backup; what was written after that was begun is saved as SQL in the directory of the run (`since`).  "
+	       "Either way a mark is noted (see database.mark).  Undo compares it: where nothing was changed (a "
 	       "migration that failed whole) nothing is put back.  Else the copy or the restored set takes the name of the database in one "
 	       "transaction, and the upgraded one is kept as <database>_upgraded_<run>, marked for `holdfast drop-old`: nothing is dropped.  "
 	       "Logical replication slots stay with the database they belong to: those in use are refused, the others told.  With `none` a change "

@@ -4,7 +4,9 @@
  */
 #include <string.h>
 
+#include "base/io.h"
 #include "base/json.h"
+#include "orchestrator/postgres/mark.h"
 #include "orchestrator/steps/database.h"
 
 /* What the plan of that name is given: the parameters of the step, as far as they are there; connection strings are read now. */
@@ -57,6 +59,7 @@ static const struct param_spec backup_params[] = {
 	{"files_order", PARAM_STRING, .about = "database-first or files-first"},
 	{"verify", PARAM_STRING, .about = "what is read back before the set exists: quick, checksums, content"},
 	{"app_version", PARAM_STRING, .about = "version of the application, noted in the manifest"},
+	{"secrets", PARAM_MAP, .about = "name → where a secret of the application stands; its fingerprint goes into the manifest"},
 	{"pg_bindir", PARAM_STRING, .about = "directory of pg_dump and pg_restore"},
 	{"retention", PARAM_MAP, .about = "what is kept of earlier sets: keep_last, keep_daily, …"},
 	{"timezone", PARAM_STRING, .about = "whose days, weeks and months retention counts"},
@@ -67,6 +70,7 @@ static const struct param_spec backup_params[] = {
 static const struct output_spec backup_outputs[] = {
 	{"backup_id", "id of the backup set"},
 	{"repository", "the first repository that has it"},
+	{"mark", "file with the state of the database before it, for `since` of database.savepoint"},
 	{"tables", "tables whose rows are in the set"},
 	{"rows", "rows copied"},
 	{"content_bytes", "bytes of COPY text"},
@@ -94,6 +98,8 @@ static void fill_backup(struct step_context *ctx, const json_t *steps)
 	static const char *const of_dump[] = {"tables", "rows", "content_bytes", "archive_bytes", "left_out"};
 	const json_t *dump = json_object_get(steps, "dump"), *commit = json_object_get(steps, "commit");
 
+	if (json_get_str(ctx->checkpoint, "mark", NULL))
+		step_output_str(ctx, "mark", json_get_str(ctx->checkpoint, "mark", NULL));
 	step_output_str(ctx, "backup_id", json_get_str(commit, "backup_id", ""));
 	step_output_str(ctx, "repository", first_committed(ctx, json_object_get(commit, "repositories")));
 	for (size_t i = 0; i < array_len(of_dump); i++)
@@ -113,13 +119,29 @@ static int probe_backup(struct step_context *ctx, struct error *err)
 	return rc;
 }
 
+/* Noted before the first row is read: what is written from then on may be missing in the set. */
+static int take_mark(struct step_context *ctx, const char *path, struct error *err)
+{
+	cleanup(json_decrefpp) json_t *mark = NULL, *note = json_pack("{s:s}", "mark", path);
+	cleanup(pg_close) struct pg pg = {0};
+
+	if (json_get_str(ctx->checkpoint, "mark", NULL))
+		return 0;
+	if (step_open_database(ctx, "mark", &pg, err) < 0 || mark_take(&pg, &mark, err) < 0 || mark_save(mark, path, err) < 0)
+		return -1;
+	return step_checkpoint(ctx, note, err);
+}
+
 static int run_backup(struct step_context *ctx, struct error *err)
 {
 	cleanup(json_decrefpp) json_t *parameters = NULL, *steps = NULL;
+	cleanup(mem_freep) char *name = mem_printf("%s.mark.json", ctx->step_id), *path = io_path_join(ctx->run_dir, name);
 
-	if (plan_parameters_of(ctx, &parameters, err) < 0 || step_plan_run(ctx, "backup", "backup", parameters, &steps, err) < 0)
+	if (take_mark(ctx, path, err) < 0 || plan_parameters_of(ctx, &parameters, err) < 0 ||
+		step_plan_run(ctx, "backup", "backup", parameters, &steps, err) < 0)
 		return -1;
 	fill_backup(ctx, steps);
+	step_output_str(ctx, "mark", path);
 	return 0;
 }
 
@@ -160,6 +182,8 @@ static const struct param_spec restore_params[] = {
 	{"map_role", PARAM_MAP, .about = "roles of the set → roles of this server"},
 	{"verify", PARAM_STRING, .about = "the proof: rows, counts, none"},
 	{"pg_bindir", PARAM_STRING, .about = "directory of pg_restore"},
+	{"secrets", PARAM_MAP, .about = "name → where a secret of the application stands, which is compared with the set's"},
+	{"accept_other_secrets", PARAM_BOOL, .about = "restore under other secrets than the set was made under"},
 	{0},
 };
 

@@ -15,6 +15,7 @@ databases() { pg_sql "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_d
 last_run() { "$HOLDFAST" runs | awk 'NR == 2 { print $1 }'; }
 # What a run's names end with: 20261121t120000z_7f3a91c2
 tag() { last_run | sed -E 's/^([0-9TZ]+)-.*-([0-9a-f]+)$/\L\1_\2/'; }
+run_dir() { printf %s "$HOLDFAST_STATE_DIR/runs/$(last_run)"; }
 told() { sed -n 's/.*"put_back":"\(\([^"\\]\|\\.\)*\)".*/\1/p' "$HOLDFAST_STATE_DIR/runs/$(last_run)/journal" | sed 's/\\"/"/g'; }
 # Rows, values of sequences, and what belongs to the database itself.
 state_of() {
@@ -137,13 +138,15 @@ done
 
 t_begin a_backup_set_is_restored_and_takes_the_name
 plan restore 'ALTER TABLE orders ADD COLUMN extra int; DELETE FROM lines' 'SELECT 1/0'
-sed -i "s|^steps:|&\n- { id: set, uses: backup, with: { stack: app, database: dbname=app, repository: [$T_TMP/repository] } }|
-	s|backup: latest|backup: '\${steps.set.backup_id}'|" "$T_TMP/plan.yaml"
+sed -i "s|^steps:|&\n- { id: set, uses: backup, with: { stack: app, database: dbname=app, repository: [$T_TMP/repository] } }\n\
+- { id: late, uses: exec, with: { argv: [psql, -XAtqd, app, -c, 'UPDATE lines SET n = -1 WHERE n = 5'] } }|
+	s|backup: latest|backup: '\${steps.set.backup_id}', since: '\${steps.set.mark}'|" "$T_TMP/plan.yaml"
 run 7
 t_is "$(state_of app)" "$before" 'rows, sequence, schema, owner, privileges, settings, limit, comment'
 t_is "$(databases)" "app app_upgraded_$(tag)" 'the upgraded database is kept'
 id=$("$HOLDFAST" list --stack app -r "$T_TMP/repository" | awk 'NR == 2 { print $1 }')
-t_match "$(told)" "database \"app\" is restored from backup set \"$id\", without what was written after that was taken; the upgraded one is kept as \"app_upgraded_$(tag)\""
+t_match "$(told)" "database \"app\" is restored from backup set \"$id\"; 1 row in 1 table written while that was taken or after it may be missing and are saved in \"$(run_dir)/keep.since-backup.sql\"; the upgraded one is kept as \"app_upgraded_$(tag)\""
+t_is "$(sed -n '/^COPY/,/^\\\./p' "$(run_dir)/keep.since-backup.sql" | sed -n 2p)" $'5\t-1' 'what was written after the backup is saved'
 t_is "$(app 'SELECT count(*) FROM lines; SELECT count(*) FROM pg_largeobject_metadata')" $'100\n1' 'every row, and large objects'
 drop_others
 records=$(($(find "$HOLDFAST_STATE_DIR/runs/$(last_run)" -name journal -exec cat {} + | wc -l)))
@@ -157,6 +160,17 @@ for at in $points; do
 	t_is "$(databases)" "app app_upgraded_$(tag)" "killed at $at: the upgraded one is kept"
 	drop_others
 done
+
+t_begin without_a_set_nothing_can_be_put_back
+plan restore 'ALTER TABLE orders ADD COLUMN extra int'
+sed -i 's/, backup: latest//' "$T_TMP/plan.yaml"
+run 9
+t_match "$t_err" 'warning: nothing is kept to put back: once database "app" is changed the run cannot be undone'
+t_match "$t_err" 'database "app" was changed, and nothing was kept to put back'
+app 'ALTER TABLE orders DROP COLUMN extra'
+t_exit 9 "$HOLDFAST" resume "$(last_run)"
+"$HOLDFAST" abandon "$(last_run)" --give-up --yes >/dev/null 2>&1
+pg_sql 'ALTER DATABASE app CONNECTION LIMIT 17; ALTER DATABASE app RESET holdfast.connection_limit' >/dev/null
 
 t_begin the_copy_that_somebody_dropped_is_told
 extra="- { id: gone, uses: exec, with: { argv: [psql, -XAtqd, postgres, -c, 'DROP DATABASE app_copy'] } }"
