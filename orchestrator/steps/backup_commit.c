@@ -31,7 +31,7 @@ static int check_archive(struct committing *c, const struct spread_target *t, st
 	if (found == 0 || o.size_bytes != t->archive.header_bytes + t->archive.body_bytes) {
 		err_set(err, ERR_FAILED, "archive \"%s\" is %s", key,
 			found ? "not the one that was verified" : "not there any more");
-		return err_hint(err, "\"holdfast abandon %s\" ends this run; take a new backup.", c->ctx->run_id);
+		return err_hint(err, "\"holdfast abandon %s\" ends this run; take a new backup.", c->ctx->shown_run_id);
 	}
 	return 0;
 }

@@ -1,7 +1,43 @@
 /* A built-in plan inside a step: begun, failed, taken up, undone, all with the kinds of the tests. */
 #include "tests/unit/engine_nest.h"
 
-static const struct step_kind *const kinds[] = {&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, NULL};
+#include "base/clock.h"
+#include "orchestrator/steps/steps.h"
+
+/* test.fence: the fence is a file, and it stands when the step is killed. */
+static int fence_run(struct step_context *ctx, struct error *err)
+{
+	struct world *w = ctx->host;
+	char *path cleanup(mem_freep) = world_path(w, "fence");
+	json_t *data cleanup(json_decrefpp) = json_pack("{s:s}", "set", "20261120T031500Z-0123abcd");
+
+	if (step_checkpoint(ctx, data, err) < 0 || io_replace_file(path, "up", 2, 0600, err) < 0)
+		return -1;
+	if (w->fail_times > 0) {
+		w->fail_times--;
+		return err_set(err, ERR_FAILED, "no further");
+	}
+	return io_remove_file(path, err) < 0 ? -1 : 0;
+}
+
+static int fence_unfence(struct step_context *ctx, struct error *err)
+{
+	char *path cleanup(mem_freep) = world_path(ctx->host, "fence");
+
+	return ctx->checkpoint && io_remove_file(path, err) < 0 ? -1 : 0;
+}
+
+static const struct step_kind kind_fence = {.name = "test.fence", .run = fence_run, .unfence = fence_unfence};
+static const char fenced_plan[] =
+	"name: fenced\nparameters: { pass: { secret: true } }\nsteps: [ { id: up, uses: test.fence } ]\n";
+
+static const char *find_fenced(const char *name)
+{
+	return strcmp(name, "fenced") == 0 ? fenced_plan : find_inner(name);
+}
+
+static const struct step_kind *const kinds[] = {
+	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &kind_fence, NULL};
 
 struct fixture {
 	struct world w;
@@ -39,7 +75,7 @@ static void start(struct fixture *f, const char *plan)
 	run_result_release(&f->r);
 	f->o = world_options(&f->w, &f->sink, plan, f->given);
 	f->o.kinds = kinds;
-	f->o.find_plan = find_inner;
+	f->o.find_plan = find_fenced;
 	if (run_start(&f->o, &f->r, &f->err) < 0)
 		fail_msg("could not start: %s", f->err.message);
 }
@@ -209,6 +245,72 @@ static void a_point_of_no_return_inside_keeps_it(void **state)
 	}
 }
 
+static const char fenced_outer[] = "name: outer\nsteps:\n"
+				   "  - { id: nest, uses: test.nest, with: { plan: fenced } }\n";
+static const char beside_plan[] = "name: beside\nsteps: [ { id: one, uses: file.write, with: { name: one, text: x } } ]\n";
+
+static void a_fence_inside_is_taken_down_by_the_next_start(void **state)
+{
+	struct fixture *f = *state;
+	char *id cleanup(mem_freep) = NULL;
+
+	json_decref(f->given);
+	f->given = NULL;
+	f->w.fail_times = 1;
+	start(f, fenced_outer);
+	assert_int_equal(f->r.status, RUN_FAILED);
+	assert_file(&f->w, "fence", "up");
+	id = mem_strdup(f->r.run_id);
+	start(f, beside_plan);
+	assert_int_equal(f->r.status, RUN_DONE);
+	assert_file(&f->w, "fence", "");
+	assert_non_null(strstr(buf_str(&f->w.log), "put up keeps clients out"));
+	run_result_release(&f->r);
+	f->r.run_id = mem_strdup(id);
+	f->w.fail_times = 1;
+	resume(f); /* and put up anew */
+	assert_file(&f->w, "fence", "up");
+	{
+		struct run_remains left = {0};
+
+		assert_int_equal(run_give_up(&f->o, id, &left, &f->err), 0);
+		assert_false(left.is_fence_left);
+		run_remains_release(&left);
+	}
+	assert_file(&f->w, "fence", "");
+}
+
+static size_t count_in_use(struct fixture *f, const char *own)
+{
+	struct prune_use *list = NULL;
+	size_t count = 0;
+
+	if (sets_in_use(f->w.state_dir, "shop", own, NULL, &list, &count, &f->err) < 0)
+		fail_msg("%s", f->err.message);
+	if (count)
+		assert_string_equal(list[0].backup_id, "20261120T031500Z-0123abcd");
+	sets_in_use_release(list, count);
+	return count;
+}
+
+static void a_set_that_is_needed_inside_is_needed(void **state)
+{
+	struct fixture *f = *state;
+	char *id cleanup(mem_freep) = NULL, *inner cleanup(mem_freep) = NULL;
+
+	json_decref(f->given);
+	f->given = NULL;
+	f->w.fail_times = 1;
+	start(f, fenced_outer);
+	assert_int_equal(count_in_use(f, NULL), 1);
+	inner = inner_id(f);
+	assert_int_equal(count_in_use(f, inner), 0); /* a run does not keep from itself what it removes */
+	id = mem_strdup(f->r.run_id);
+	resume(f);
+	assert_int_equal(f->r.status, RUN_DONE);
+	assert_int_equal(count_in_use(f, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +320,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_signal_reaches_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_steps_deadline_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_is_undone_with_its_step, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_fence_inside_is_taken_down_by_the_next_start, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_set_that_is_needed_inside_is_needed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_point_of_no_return_inside_keeps_it, setup, teardown),
 	};
 

@@ -149,6 +149,77 @@ static void wrong_parameters_are_told(void **state)
 	}
 }
 
+/* --- argument vectors --- */
+
+static const struct param_spec vector_params[] = {{.name = "commands", .type = PARAM_ARGVS}, {0}};
+static const struct step_kind kind_vectors = {.name = "test.vectors", .params = vector_params, .run = act_run};
+static const struct step_kind *const vector_kinds[] = {&kind_vectors, &kind_check, NULL};
+
+#define VECTORS_HEAD \
+	"name: p\nparameters:\n  who: {}\n  more: { type: list, default: [x, y] }\n  all: { type: argvs, default: [[p, q], [r]] }\n" \
+	"  pass: { secret: true }\nsteps:\n  - id: c\n    uses: test.check\n  - id: a\n    uses: test.vectors\n    with: { commands: "
+
+static void argument_vectors_are_lists_of_lists(void **state)
+{
+	static const struct {
+		const char *with, *want;
+	} cases[] = {
+		{"[[npm, ci], [npm, run, \"${who}\"]]", "[[\"npm\",\"ci\"],[\"npm\",\"run\",\"me\"]]"},
+		{"[[a, \"${more}\", b]]", "[[\"a\",\"x\",\"y\",\"b\"]]"}, /* a list's items take its place */
+		{"\"${all}\"", "[[\"p\",\"q\"],[\"r\"]]"},
+		{"[[a], \"${all}\"]", "[[\"a\"],[\"p\",\"q\"],[\"r\"]]"},
+		{"[[4, true, \"$${x}\"], [\"${steps.c.word}${run.id}\"]]", "[[\"4\",\"true\",\"${x}\"],[\"fineR1\"]]"},
+		{"[]", "[]"},
+	};
+	json_t *given cleanup(json_decrefpp) = json_pack("{s:s}", "who", "me");
+	json_t *outputs cleanup(json_decrefpp) = json_pack("{s:{s:s}}", "c", "word", "fine");
+
+	(void)state;
+	for (size_t i = 0; i < array_len(cases); i++) {
+		char *text cleanup(mem_freep) = mem_printf(VECTORS_HEAD "%s }\n", cases[i].with), *got cleanup(mem_freep) = NULL;
+		json_t *params cleanup(json_decrefpp) = NULL, *with cleanup(json_decrefpp) = NULL;
+		struct plan plan cleanup(plan_release);
+		struct error err cleanup(err_clear) = ERROR_INIT;
+		struct template_scope scope;
+
+		if (plan_load(&plan, "plan.yaml", text, vector_kinds, &err) < 0)
+			fail_msg("%s", err.message);
+		assert_int_equal(plan_parameters(&plan, given, &params, &err), 0);
+		scope = (struct template_scope){.params = params, .outputs = outputs, .run_id = "R1"};
+		assert_int_equal(plan_expand(&plan.steps[1], &scope, &with, NULL, &err), 0);
+		got = json_dumps(json_object_get(with, "commands"), JSON_COMPACT);
+		assert_string_equal(got, cases[i].want);
+	}
+}
+
+static void wrong_argument_vectors_are_told(void **state)
+{
+	static const struct {
+		const char *with, *message;
+	} cases[] = {
+		{"[ls, -l]", "plan.yaml:12:24: parameter \"commands\" of step \"a\" must be a list of argument vectors"},
+		{"[[ls], []]", "plan.yaml:12:25: parameter \"commands\" of step \"a\" must be a list of argument vectors"},
+		{"[[ls, [a]]]", "plan.yaml:12:30: parameter \"commands\" goes deeper than a list or map of strings"},
+		{"[[ls, { a: b }]]", "plan.yaml:12:31: parameter \"commands\" goes deeper than a list or map of strings"},
+		{"[[ls, \"${whom}\"]]", "plan.yaml:12:25: plan \"p\" has no parameter \"whom\""},
+		{"[[ls, \"${pass}\"]]",
+			"plan.yaml:12:25: secret parameter \"pass\" cannot be given to \"commands\", which is not secret"},
+		{"[[ls, \"x${more}\"]]", "plan.yaml:12:25: parameter \"more\" is a list, which cannot stand inside text"},
+		{"[[ls, \"${steps.a.word}\"]]",
+			"plan.yaml:12:25: step \"a\" refers to step \"a\", which does not come before it"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_len(cases); i++) {
+		char *text cleanup(mem_freep) = mem_printf(VECTORS_HEAD "%s }\n", cases[i].with);
+		struct plan plan cleanup(plan_release);
+		struct error err cleanup(err_clear) = ERROR_INIT;
+
+		assert_int_equal(plan_load(&plan, "plan.yaml", text, vector_kinds, &err), -1);
+		assert_string_equal(err.message, cases[i].message);
+	}
+}
+
 static void the_hash_is_of_the_exact_text(void **state)
 {
 	struct plan one cleanup(plan_release), two cleanup(plan_release);
@@ -172,6 +243,8 @@ int main(void)
 		cmocka_unit_test(values_keep_their_types_and_text_is_interpolated),
 		cmocka_unit_test(wrong_plans_are_told_with_their_place),
 		cmocka_unit_test(wrong_parameters_are_told),
+		cmocka_unit_test(argument_vectors_are_lists_of_lists),
+		cmocka_unit_test(wrong_argument_vectors_are_told),
 		cmocka_unit_test(the_hash_is_of_the_exact_text),
 	};
 
