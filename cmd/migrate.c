@@ -58,6 +58,9 @@ static int set_parameters(
 		err_set(err, ERR_CONFIG, "stack \"%s\" has no migrations", t->stack);
 		return err_hint(err, "Give it key \"migrations\" in the configuration, or use --dir.");
 	}
+	if (!json_object_get(out, "dir") && json_object_get(out, "to"))
+		return err_set(
+			err, ERR_CONFIG, "--to is for a directory of migrations, and stack \"%s\" has a command", t->stack);
 	*ret = take_ptr(out);
 	return 0;
 }

@@ -57,15 +57,27 @@ static int write_first(struct online *o, const char *prepare, struct error *err)
 	return 0;
 }
 
+/* The file may have become another role for its statements; the row is ours.  Only within a transaction. */
 static int write_done(struct online *o, size_t done, struct error *err)
 {
 	char digest[SHA256_HEX_BYTES];
 
 	digest_done(o, done, digest);
-	if (migration_work_execf(o->w, err, "UPDATE %s SET statements_done = %zu, sha256 = '%s' WHERE version = %s", o->table,
-		    done, digest, o->version) < 0)
+	if (migration_work_execf(o->w, err,
+		    "SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE %s; UPDATE %s SET statements_done = %zu, sha256 = '%s' WHERE version = %s",
+		    o->w->role, o->table, done, digest, o->version) < 0)
 		return err_context(err, "could not note how far migration \"%s\" is", o->f->file);
 	return 0;
+}
+
+static int write_done_alone(struct online *o, size_t done, struct error *err)
+{
+	if (migration_work_execf(o->w, err, "BEGIN") < 0)
+		return -1;
+	if (write_done(o, done, err) == 0)
+		return migration_work_execf(o->w, err, "COMMIT");
+	migration_work_rollback(o->w);
+	return -1;
 }
 
 static int write_last(struct online *o, int64_t duration_ms, struct error *err)
@@ -201,7 +213,7 @@ static int run_outside(struct online *o, const struct migration_statement *s, co
 		o->may_have_begun = true;
 	}
 	crash_point("migration");
-	return write_done(o, number, err);
+	return write_done_alone(o, number, err);
 }
 
 /* With the number that says it is done: 1 done, 0 it cannot be part of a transaction, -1. */

@@ -50,6 +50,7 @@ struct migration_work {
 	struct pg pg;    /* holds the advisory lock */
 	struct pg watch; /* looks at what keeps the other one waiting; opened when first needed */
 	char *application;
+	char *role;       /* as a literal: the one this session began with, whatever a file has set */
 	char *blockers;   /* seen last; NULL: none since the statement began */
 	const char *file; /* for notices */
 	bool is_watched;  /* the server looks whether we are still there */

@@ -51,6 +51,20 @@ static int table_exists(struct pg *pg, const struct migration_options *o, struct
 	return PQntuples(res) > 0;
 }
 
+static int check_schema(struct pg *pg, const struct migration_options *o, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(pg, "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1", 1, (const char *const[]){migration_schema(o)},
+		    &res, err) < 0)
+		return -1;
+	if (PQntuples(res) > 0)
+		return 0;
+	err_set(err, ERR_REFUSED, "schema \"%s\" does not exist", migration_schema(o));
+	err_detail(err, "The table of what is applied is to stand in it.");
+	return err_hint(err, "Create it, or name another one by key \"schema\".");
+}
+
 static int load(struct pg *pg, const struct migration_options *o, struct migration_rows *ret, struct error *err)
 {
 	char *table cleanup(mem_freep) = migration_table_sql(o);
@@ -88,7 +102,7 @@ int migration_rows_read(struct pg *pg, const struct migration_options *o, const 
 	struct migration_rows *ret, struct error *err)
 {
 	struct migration_rows rows = {0};
-	int there = table_exists(pg, o, err);
+	int there = check_schema(pg, o, err) < 0 ? -1 : table_exists(pg, o, err);
 
 	rows.has_table = there > 0;
 	if (there < 0 || (there > 0 && load(pg, o, &rows, err) < 0) ||

@@ -99,6 +99,17 @@ static void notice_death(struct migration_work *w)
 	w->is_watched = w->pg.server_version >= 140000 && pg_exec(&w->pg, MIGRATION_WATCHED_SQL, NULL, &ignored) == 0;
 }
 
+static int note_role(struct migration_work *w, struct error *err)
+{
+	char *role cleanup(mem_freep) = NULL;
+
+	if (pg_value(&w->pg, "SELECT pg_catalog.current_setting('role')", &role, err) < 0)
+		return -1;
+	free(w->role);
+	w->role = pg_literal(role ? role : "none");
+	return 0;
+}
+
 static int connect_work(struct migration_work *w, struct error *err)
 {
 	static const char *const encoding[] = {"client_encoding", "UTF8", NULL};
@@ -115,7 +126,7 @@ static int connect_work(struct migration_work *w, struct error *err)
 	if (migration_sessions_end(&w->pg, &leftovers, NULL, err) < 0)
 		return -1;
 	notice_death(w);
-	return take_lock(w, err);
+	return note_role(w, err) < 0 ? -1 : take_lock(w, err);
 }
 
 int migration_work_open(const struct migration_options *o, struct migration_work *ret, struct error *err)
@@ -139,6 +150,7 @@ void migration_work_close(struct migration_work *w)
 	pg_close(&w->pg);
 	pg_close(&w->watch);
 	free(w->application);
+	free(w->role);
 	free(w->blockers);
 	memset(w, 0, sizeof(*w));
 }

@@ -144,6 +144,9 @@ t_match "$t_err" 'tables "_migrations" and "schema_migrations" both say which mi
 app 'DROP TABLE _migrations'
 up 10
 t_match "$t_err" '"2": applied, and not in the directory' 'what they applied must have a file'
+configured "dir: $d" 'schema: elsewhere'
+t_exit 10 "$HOLDFAST" --config "$T_TMP/holdfast.yaml" migrate up
+t_match "$t_err" 'error:  schema "elsewhere" does not exist'
 configured "dir: $d" 'adopt: none'
 t_exit 0 "$HOLDFAST" --config "$T_TMP/holdfast.yaml" migrate up
 t_is "$(applied)" '001'
@@ -152,13 +155,14 @@ t_begin a_role_that_owns_the_schema_and_no_more_is_enough
 fresh plain
 app "CREATE ROLE plain LOGIN; ALTER SCHEMA public OWNER TO plain; CREATE ROLE other; GRANT other TO plain; GRANT CREATE ON SCHEMA public TO other"
 file 1_a.sql 'CREATE TABLE a (id int);' 'SET ROLE other;' 'CREATE TABLE b ();'
-file 2_b.sql '-- holdfast: no-transaction' 'CREATE INDEX CONCURRENTLY i ON a (id);'
+file 2_b.sql '-- holdfast: no-transaction' 'CREATE INDEX CONCURRENTLY i ON a (id);' 'SET ROLE other;' 'CREATE TABLE d ();' \
+	'VACUUM d;' 'CREATE TABLE e ()'
 file 3_c.sql 'CREATE TABLE c ();' 'VACUUM c;'
 up 1 --username plain
 t_match "$t_err" 'error:  3_c.sql:2:1: VACUUM cannot run inside a transaction block .SQLSTATE 25001.'
 t_match "$t_err" 'hint:   Put it into a file of its own that begins with "-- holdfast: no-transaction"'
 t_is "$(applied) $(app "SELECT string_agg(tablename || ':' || tableowner, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'")" \
-	'1 2 a:plain b:other holdfast_migrations:plain' 'what a file set for its session ends with it'
+	'1 2 a:plain b:other d:other e:other holdfast_migrations:plain' 'what a file set for its session ends with it'
 
 t_begin a_pooler_in_transaction_mode_is_refused
 pooler=$PG_ROOT/pooler
