@@ -233,3 +233,8 @@ int edit_file_sweep(const struct edit_file *f, struct error *err)
 
 	return io_remove_file(tmp, err) < 0 ? -1 : 0;
 }
+
+int edit_file_settle(const struct edit_file *f, struct error *err)
+{
+	return sync_dir(f, err);
+}

@@ -30,6 +30,8 @@ struct edit_text edit_file_text(const struct edit_file *f);
 int edit_file_write(const struct edit_file *f, const void *p, size_t n, struct error *err) must_check;
 /* Removes the file that was read, unless it has changed since. */
 int edit_file_remove(const struct edit_file *f, struct error *err) must_check;
+/* For whoever finds done what an earlier attempt was killed at: that rename is on stable storage when this returns 0. */
+int edit_file_settle(const struct edit_file *f, struct error *err) must_check;
 int edit_file_sweep(const struct edit_file *f, struct error *err) must_check;
 void edit_file_release(struct edit_file *f); /* wipes the text; for cleanup too */
 

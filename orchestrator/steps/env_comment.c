@@ -71,6 +71,8 @@ static int probe(struct step_context *ctx, struct error *err)
 		found = comment_all(file, edit_file_text(&f), step_json(ctx, "keys"), mark, NULL, &text, err);
 	if (found != 0)
 		return found < 0 ? -1 : 0;
+	if (edit_file_settle(&f, err) < 0)
+		return -1;
 	fill_outputs(ctx, ctx->checkpoint);
 	return 1;
 }

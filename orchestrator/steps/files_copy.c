@@ -97,19 +97,6 @@ static void fill_outputs(struct step_context *ctx, const struct names *n, const 
 	step_output_int(ctx, "content_bytes", json_get_i64(note, "bytes", 0));
 }
 
-static int probe(struct step_context *ctx, struct error *err)
-{
-	struct names n cleanup(names_release) = {0};
-	int found;
-
-	if (!ctx->checkpoint)
-		return 0;
-	found = name_all(ctx, &n, err) < 0 ? -1 : is_copy(n.copy, ctx->checkpoint, err);
-	if (found > 0)
-		fill_outputs(ctx, &n, ctx->checkpoint);
-	return found;
-}
-
 static int sync_all(const char *path, struct error *err)
 {
 	char *dir cleanup(mem_freep) = io_path_dir(path);
@@ -118,6 +105,20 @@ static int sync_all(const char *path, struct error *err)
 	if (fd < 0)
 		return err_sys(err, "could not open directory \"%s\"", dir);
 	return syncfs(fd) < 0 ? err_sys(err, "could not sync the file system of \"%s\"", path) : 0;
+}
+
+static int probe(struct step_context *ctx, struct error *err)
+{
+	struct names n cleanup(names_release) = {0};
+	int found;
+
+	if (!ctx->checkpoint)
+		return 0;
+	found = name_all(ctx, &n, err) < 0 ? -1 : is_copy(n.copy, ctx->checkpoint, err);
+	if (found <= 0)
+		return found;
+	fill_outputs(ctx, &n, ctx->checkpoint);
+	return sync_all(n.copy, err) < 0 ? -1 : 1;
 }
 
 /* The copy must be able to take the original's place by a rename, and be no part of it. */
@@ -162,11 +163,17 @@ static int rename_new(const char *from, const char *to, struct error *err)
 static int make_copy(struct step_context *ctx, const struct names *n, json_t **ret_note, struct error *err)
 {
 	struct copy_tree c = {.cancel = ctx->cancel, .progress = ctx->progress, .events = ctx->events};
+	struct error left cleanup(err_clear) = ERROR_INIT;
 	json_t *is = NULL;
 
 	atomic_store(&ctx->progress->phase, "copy");
-	if (io_remove_tree(n->temporary, err) < 0 || copy_tree(n->path, n->temporary, &c, err) < 0)
+	if (io_remove_tree(n->temporary, err) < 0)
 		return -1;
+	if (copy_tree(n->path, n->temporary, &c, err) < 0) {
+		if (io_remove_tree(n->temporary, &left) < 0) /* the disk may be full of it */
+			event_text(ctx->events, EVENT_WARNING, "%s", left.message);
+		return -1;
+	}
 	atomic_store(&ctx->progress->phase, "sync");
 	if (sync_all(n->temporary, err) < 0 || identify(n->temporary, &is, err) < 0)
 		return -1;

@@ -101,6 +101,8 @@ static int probe(struct step_context *ctx, struct error *err)
 		return -1;
 	if (!is_value(now.value, value))
 		return 0;
+	if (edit_file_settle(&now.file, err) < 0)
+		return -1;
 	fill_outputs(ctx, ctx->checkpoint, value);
 	return 1;
 }

@@ -155,9 +155,10 @@ static int rotate_probe(struct step_context *ctx, struct error *err)
 	if (!ctx->checkpoint)
 		return 0;
 	far = read_file(ctx, &f, err) < 0 ? -1 : how_far(ctx->checkpoint, &f, err);
-	if (far == ROTATED)
-		fill_outputs(ctx);
-	return far < 0 ? -1 : far == ROTATED;
+	if (far != ROTATED)
+		return far < 0 ? -1 : 0;
+	fill_outputs(ctx);
+	return edit_file_settle(&f.file, err) < 0 ? -1 : 1;
 }
 
 static int new_value(const struct step_context *ctx, char **ret, struct error *err)
@@ -303,7 +304,7 @@ static int retire_probe(struct step_context *ctx, struct error *err)
 	if (f.previous)
 		return 0;
 	fill_outputs(ctx);
-	return 1;
+	return edit_file_settle(&f.file, err) < 0 ? -1 : 1;
 }
 
 static int remove_previous(const struct secret_file *f, struct error *err)
