@@ -12,23 +12,53 @@
 #include "base/json.h"
 #include "orchestrator/engine/summary.h"
 
-/* Steps that may have changed something and were not undone: what the journal has of them, and what their kind is about. */
-static json_t *left_behind(struct run *run)
-{
-	json_t *list = json_array();
+struct leftovers {
+	const struct run_options *o;
+	const char *prefix; /* "" or "<label>/" of a run inside a step */
+	json_t *list;
+};
 
-	for (size_t i = 0; i < run->state.steps_count; i++) {
-		const struct step_record *rec = &run->state.steps[i];
-		const struct step_kind *kind = step_kind_find(run->o->kinds, rec->uses);
+static void add_steps(struct leftovers *l, const struct run_state *state)
+{
+	for (size_t i = 0; i < state->steps_count; i++) {
+		const struct step_record *rec = &state->steps[i];
+		const struct step_kind *kind = step_kind_find(l->o->kinds, rec->uses);
+		char *id cleanup(mem_freep) = mem_printf("%s%s", l->prefix, rec->id);
 
 		if (!rec->has_effect || (kind && kind->runs_in_dry_run))
 			continue;
-		json_array_append_new(list,
-			json_pack("{s:s, s:s, s:s, s:s?, s:O?, s:O?}", "id", rec->id, "uses", rec->uses, "state",
+		json_array_append_new(l->list,
+			json_pack("{s:s, s:s, s:s, s:s?, s:O?, s:O?}", "id", id, "uses", rec->uses, "state",
 				step_state_name(rec->state), "about", kind ? kind->about : NULL, "outputs", rec->outputs,
 				"checkpoint", rec->checkpoint));
 	}
-	return list;
+}
+
+static int add_nested(void *ctx, const char *dir, struct error *err)
+{
+	const struct leftovers *outer = ctx;
+	struct run_state state cleanup(state_release) = {0};
+	char *path cleanup(mem_freep) = io_path_join(dir, "journal");
+	char *prefix cleanup(mem_freep) = mem_printf("%s%s/", outer->prefix, strrchr(dir, '/') + 1);
+	struct leftovers inner = {.o = outer->o, .prefix = prefix, .list = outer->list};
+	int rc = journal_read(path, state_apply, &state, err);
+
+	if (rc <= 0)
+		return rc;
+	add_steps(&inner, &state);
+	return nested_each(dir, add_nested, &inner, err);
+}
+
+/* Steps that may have changed something and were not undone: what the journals have of them, and what their kind is about. */
+static json_t *left_behind(struct run *run)
+{
+	struct error why cleanup(err_clear) = ERROR_INIT;
+	struct leftovers l = {.o = run->o, .prefix = "", .list = json_array()};
+
+	add_steps(&l, &run->state);
+	if (nested_each(run->dir, add_nested, &l, &why) < 0)
+		event_text(run->o->events, EVENT_WARNING, "what a plan inside a step left behind is not known: %s", why.message);
+	return l.list;
 }
 
 /* What the steps that only looked have found: names of databases, ids of sets. */

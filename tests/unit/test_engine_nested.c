@@ -275,6 +275,8 @@ static void a_fence_inside_is_taken_down_by_the_next_start(void **state)
 
 		assert_int_equal(run_give_up(&f->o, id, &left, &f->err), 0);
 		assert_false(left.is_fence_left);
+		assert_int_equal(json_array_size(left.steps), 2);
+		assert_string_equal(json_get_str(json_array_get(left.steps, 1), "id", ""), "part/up");
 		run_remains_release(&left);
 	}
 	assert_file(&f->w, "fence", "");
