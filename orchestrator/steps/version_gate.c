@@ -82,7 +82,8 @@ static int check_known(const struct version_gate *g, struct error *err)
 	refuse(g, err);
 	return version_is_same(key, g->version)
 		? err_detail(err, "It was made for schema \"%s\".", schema)
-		: err_detail(err, "The newest known version before it, \"%s\", was made for schema \"%s\".", key, schema);
+		: err_detail(err, "It is not in %s; the newest before it, \"%s\", was made for schema \"%s\".",
+			  g->known_from ? g->known_from : "\"known\"", key, schema);
 }
 
 int version_gate_check(const struct version_gate *g, struct error *err)

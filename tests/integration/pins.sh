@@ -184,7 +184,7 @@ t_exit 0 "$HOLDFAST" run "$T_TMP/one.yaml"
 gate "version: 4.9.12, schema_versions: $work/known.json"
 t_exit 10 "$HOLDFAST" run "$T_TMP/one.yaml"
 t_match "$t_err" 'version "4.9.12" must not start: the schema has version "123", which is newer than it knows'
-t_match "$t_err" 'The newest known version before it, "4.9.11", was made for schema "33"'
+t_match "$t_err" "It is not in $work/known.json; the newest before it, \"4.9.11\", was made for schema \"33\""
 gate "version: 4.0.0, schema_versions: $work/known.json"
 t_exit 10 "$HOLDFAST" run "$T_TMP/one.yaml"
 t_match "$t_err" "version \"4.0.0\" must not start: it is older than all whose schema is known.*Add it to $work/known.json"
