@@ -141,6 +141,6 @@ char *json_as_text(const json_t *value) must_check;
 int json_expect(const json_t *doc, const json_t *expect, struct buf *why);
 
 extern const struct step_kind step_exec, step_service_stop, step_service_start, step_health_wait, step_http_job, step_wait,
-	step_compare, step_notify;
+	step_compare, step_notify, step_no_return;
 
 #endif

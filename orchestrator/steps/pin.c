@@ -14,6 +14,7 @@ static const struct param_spec params[] = {
 	PIN_PLACE_PARAMS,
 	{"value", PARAM_STRING, .is_required = true, .about = "what is to stand there"},
 	{"create", PARAM_BOOL, .default_text = "false", .about = "make the file where it is missing (env and version)"},
+	{"keep", PARAM_BOOL, .default_text = "false", .about = "leave a value that stands there already, whatever it is"},
 	{0},
 };
 
@@ -84,6 +85,12 @@ static char *name_of(const struct edit_place *at)
 	return mem_printf("%s\"%s\" in file \"%s\"", parts[at->part], at->key, at->file);
 }
 
+/* What stands there may stay: it is the value, or with "keep" any. */
+static bool is_settled(const struct step_context *ctx, const struct pinned *now)
+{
+	return is_value(now->value, step_str(ctx, "value")) || (now->value && step_bool(ctx, "keep"));
+}
+
 static void fill_outputs(struct step_context *ctx, const json_t *note, const char *value)
 {
 	json_t *old = json_object_get(note, "old");
@@ -95,15 +102,14 @@ static void fill_outputs(struct step_context *ctx, const json_t *note, const cha
 static int probe(struct step_context *ctx, struct error *err)
 {
 	struct pinned now cleanup(pinned_release) = {0};
-	const char *value = step_str(ctx, "value");
 
 	if (look(ctx, &now, err) < 0)
 		return -1;
-	if (!is_value(now.value, value))
+	if (!is_settled(ctx, &now))
 		return 0;
 	if (edit_file_settle(&now.file, err) < 0)
 		return -1;
-	fill_outputs(ctx, ctx->checkpoint, value);
+	fill_outputs(ctx, ctx->checkpoint, now.value);
 	return 1;
 }
 
@@ -144,8 +150,8 @@ static int run(struct step_context *ctx, struct error *err)
 
 	if (look(ctx, &now, err) < 0 || check_there(ctx, &now, err) < 0 || edit_file_sweep(&now.file, err) < 0)
 		return -1;
-	if (ctx->checkpoint && is_value(now.value, value)) { /* an earlier attempt has written it */
-		fill_outputs(ctx, ctx->checkpoint, value);
+	if ((ctx->checkpoint || step_bool(ctx, "keep")) && is_settled(ctx, &now)) { /* an earlier attempt has written it */
+		fill_outputs(ctx, ctx->checkpoint, now.value);
 		return 0;
 	}
 	warn_of_digest(ctx, &now);
@@ -242,7 +248,7 @@ const struct step_kind step_pin = {
 	.about = "put a value in its place in an env file, a VERSION file or a YAML file",
 	.doc = "Replaces one value and nothing else: comments, order, quoting and line ends stay, and so do the file's mode, owner and attributes; "
 	       "a symbolic link stays one.  The old value and the SHA-256 of the file are journaled before.  An env file is read as docker compose "
-	       "reads it, and a key that it has not is put at its end; a YAML path must be there.  With `part` the tag or the digest of an image "
+	       "reads it, and a key that it has not is put at its end; a YAML path must be there.  With `keep` that is all that is done: a value that stands there stays.  With `part` the tag or the digest of an image "
 	       "reference is replaced alone.  Fails when somebody changes the file meanwhile.  Probed by the value that stands there.  Undo puts "
 	       "the old value back, byte for byte, but only in the place of the one that this step has written.",
 	.params = params,

@@ -32,6 +32,7 @@ const struct step_kind *const step_kinds[] = {
 	&step_wait,
 	&step_compare,
 	&step_notify,
+	&step_no_return,
 	&step_backup,
 	&step_restore,
 	&step_database_savepoint,
