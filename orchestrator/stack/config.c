@@ -205,10 +205,22 @@ static int value_of_file(const char *what, const char *path, char **ret, struct 
 	return 0;
 }
 
+static int value_of_env_file(const char *what, const char *reference, char **ret, struct error *err)
+{
+	int found = secret_read(reference, ret, err);
+
+	if (found > 0)
+		return 0;
+	err_context(err, "%s", what);
+	return -1;
+}
+
 int config_resolve(const char *text, const char *what, char **ret, struct error *err)
 {
 	const char *value;
 
+	if (strncmp(text, "env_file:", 9) == 0 && secret_is_reference(text))
+		return value_of_env_file(what, text, ret, err);
 	if (strncmp(text, "file:", 5) == 0 && strncmp(text, "file://", 7) != 0)
 		return value_of_file(what, text + 5, ret, err);
 	if (strncmp(text, "env:", 4) != 0) {

@@ -54,8 +54,8 @@ const struct config_stack *config_stack(const struct config *c, const char *name
 const char *config_nearest_repository(const struct config *c, const char *name); /* NULL: none is near */
 const char *config_nearest_stack(const struct config *c, const char *name);
 
-/* The value of a node: env:NAME, file:PATH (one trailing newline is taken off) or the text itself; "file://…" is a URL, not a
- * file.  malloc'd.  Messages name the variable or file, never the value. */
+/* The value of a node: env:NAME, file:PATH (one trailing newline is taken off), env_file:PATH#KEY or the text itself; "file://…" is a
+ * URL, not a file.  malloc'd.  Messages name the variable or file, never the value. */
 int config_value(const struct yaml_node *n, const char *what, char **ret, struct error *err) must_check;
 /* The same for a text that stands in a plan;  names it in messages. */
 int config_resolve(const char *text, const char *what, char **ret, struct error *err) must_check;

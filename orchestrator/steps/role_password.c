@@ -5,13 +5,15 @@
 
 #include "base/json.h"
 #include "orchestrator/postgres/password.h"
+#include "orchestrator/stack/secrets.h"
 #include "orchestrator/steps/database.h"
 
 static const struct param_spec params[] = {
 	{"database", PARAM_CONNINFO, .is_required = true, .about = "a database of the server; its role may alter the other one"},
 	{"role", PARAM_STRING, .is_required = true, .about = "the role"},
-	{"password", PARAM_STRING, .is_required = true, .about = "`env:NAME` or `file:PATH` of the password"},
-	{"previous", PARAM_STRING, .about = "`env:NAME` or `file:PATH` of the one that undo sets again"},
+	{"password", PARAM_STRING, .is_required = true,
+		.about = "`env:NAME`, `file:PATH` or `env_file:PATH#KEY` of the password"},
+	{"previous", PARAM_STRING, .about = "`env:NAME`, `file:PATH` or `env_file:PATH#KEY` of the one that undo sets again"},
 	{"login", PARAM_BOOL, .default_text = "false", .about = "let the role log in, too"},
 	{0},
 };
@@ -27,10 +29,10 @@ static int read_password(struct step_context *ctx, const char *name, char **ret,
 {
 	const char *text = step_str(ctx, name);
 
-	if (text && strncmp(text, "env:", 4) != 0 && strncmp(text, "file:", 5) != 0)
+	if (text && !secret_is_reference(text))
 		return err_set(err, ERR_CONFIG, "\"%s\" of role \"%s\" does not say where the password is", name,
 			       step_str(ctx, "role")),
-		       err_hint(err, "Write env:NAME or file:PATH.");
+		       err_hint(err, "Write env:NAME, file:/PATH or env_file:/PATH#KEY.");
 	return step_resolve(ctx, name, ret, err);
 }
 

@@ -143,20 +143,25 @@ struct value_case {
 static void values_come_from_environment_and_files(void **state)
 {
 	char dir[] = "/tmp/hfcfg.XXXXXX";
-	char *good cleanup(mem_freep) = NULL, *empty cleanup(mem_freep) = NULL;
+	char *good cleanup(mem_freep) = NULL, *empty cleanup(mem_freep) = NULL, *settings cleanup(mem_freep) = NULL;
 
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	good = mem_printf("%s/good", dir);
 	empty = mem_printf("%s/empty", dir);
+	settings = mem_printf("%s/env", dir);
 	{
 		struct error err cleanup(err_clear) = ERROR_INIT;
 
 		assert_int_equal(io_replace_file(good, "s3cret\n", 7, 0600, &err), 0);
 		assert_int_equal(io_replace_file(empty, "\n", 1, 0600, &err), 0);
+		assert_int_equal(io_replace_file(settings, "A='a\\'b$c'\n", 11, 0600, &err), 0);
 	}
 	char *of_good cleanup(mem_freep) = mem_printf("file:%s", good),
-		      *of_empty cleanup(mem_freep) = mem_printf("file:%s", empty);
+		      *of_empty cleanup(mem_freep) = mem_printf("file:%s", empty),
+		      *of_key cleanup(mem_freep) = mem_printf("env_file:%s#A", settings),
+		      *of_no_key cleanup(mem_freep) = mem_printf("env_file:%s#B", settings),
+		      *has_no_key cleanup(mem_freep) = mem_printf("v:1:4: url: \"B\" in file \"%s\" is not set", settings);
 	char *is_empty cleanup(mem_freep) = mem_printf("v:1:4: url: file \"%s\" is empty", empty);
 	const struct value_case cases[] = {
 		{"plain", "postgresql:///app", "postgresql:///app", NULL},
@@ -168,6 +173,8 @@ static void values_come_from_environment_and_files(void **state)
 		{"variable that is empty", "env:TEST_EMPTY", NULL, "v:1:4: url: environment variable \"TEST_EMPTY\" is empty"},
 		{"file that is empty", of_empty, NULL, is_empty},
 		{"file that is missing", "file:/nonexistent", NULL, "v:1:4: url: file \"/nonexistent\" does not exist"},
+		{"key of an env file", of_key, "a'b$c", NULL},
+		{"key that is not in it", of_no_key, NULL, has_no_key},
 	};
 
 	setenv("TEST_VALUE", "from the environment", 1);
