@@ -36,7 +36,7 @@ static int take_head(struct pg *pg, json_t *mark, struct error *err)
 	return 0;
 }
 
-/* oid → [schema, name, counters…] */
+/* oid → [schema, name, counters…]; what Holdfast itself records after the mark (role.step) is nobody's row. */
 static int take_tables(struct pg *pg, json_t **ret, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
@@ -46,8 +46,8 @@ static int take_tables(struct pg *pg, json_t **ret, struct error *err)
 		    "s.vacuum_count + s.autovacuum_count + s.analyze_count + s.autoanalyze_count "
 		    "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
 		    "LEFT JOIN pg_catalog.pg_stat_all_tables s ON s.relid = c.oid "
-		    "WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND (n.nspname NOT IN ('pg_catalog', 'information_schema') OR "
-		    "c.oid IN (" LARGE_OBJECTS ")) ORDER BY c.oid",
+		    "WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname <> 'holdfast_steps' AND (n.nspname NOT IN "
+		    "('pg_catalog', 'information_schema') OR c.oid IN (" LARGE_OBJECTS ")) ORDER BY c.oid",
 		    &res, err) < 0)
 		return -1;
 	*ret = json_object();
