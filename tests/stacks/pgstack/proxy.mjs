@@ -1,7 +1,8 @@
 // The proxy of the stack.
 //
-//	PGSTACK_VERSION             2026.5 logs in as pgstack_proxy (PROXY_PASSWORD), 2026.6 as authenticator (AUTHENTICATOR_PASSWORD)
-//	ADMIN_DATABASE_URL          of 2026.6: the connections for administration; without it they are the proxy's own
+//	PGSTACK_VERSION             2026.5 logs in as pgstack_proxy (PROXY_PASSWORD), 2026.6 and 2026.7 as authenticator
+//	                            (AUTHENTICATOR_PASSWORD)
+//	ADMIN_DATABASE_URL          since 2026.6: the connections for administration; without it they are the proxy's own
 //	DB_HOST, DB_PORT, DB_NAME, PORT
 //
 //	GET  /health                {status: "ok", pg_connected: true}, or 503 {status: "degraded", pg_connected: false}
@@ -14,6 +15,7 @@ import { ready } from '../lib/service.mjs';
 
 const { PGSTACK_VERSION: version, PACKAGES, DB_HOST, DB_PORT, DB_NAME, PORT, ADMIN_DATABASE_URL } = process.env;
 const logins = { '2026.5': ['pgstack_proxy', process.env.PROXY_PASSWORD], '2026.6': ['authenticator', process.env.AUTHENTICATOR_PASSWORD] };
+logins['2026.7'] = logins['2026.6'];
 if (!logins[version]) {
 	console.error(`pgstack: no such image: pgstack-proxy:${version}`);
 	process.exit(1);
