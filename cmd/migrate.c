@@ -216,7 +216,7 @@ static int settle(struct runner *r, const struct run_summary *s, const json_t *p
 	rc = run_abandon(&r->options, s->run_id, &result, &failed);
 	if (rc < 0 && failed.class == ERR_CONFLICT)
 		return err_move(err, &failed);
-	if (rc == 0 && result.error.class != ERR_NONE)
+	if (rc == 0 && result.status != RUN_DONE && result.status != RUN_ROLLED_BACK && result.error.class != ERR_NONE)
 		err_move(&failed, &result.error);
 	if (failed.class != ERR_NONE)
 		ui_warn(&r->app->ui, "earlier run \"%s\" could not be closed: %s", s->run_id, failed.message);

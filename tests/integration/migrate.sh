@@ -55,6 +55,8 @@ t_is "$(applied) $(app "SELECT to_regclass('b')")" '1 '
 file 2_b.sql 'CREATE TABLE b (id int);' 'INSERT INTO b VALUES (1);' 'SELECT 1 /' "(id - 1) FROM b;"
 up 1
 t_match "$t_err" 'error:  2_b.sql:3:1: division by zero \(SQLSTATE 22012\)' 'a failure without a place is told at its statement'
+t_match "$t_err" 'earlier run "[^"]*" \(failed\): closed; this one goes on'
+t_nomatch "$t_err" warning
 rm "$d/1_a.sql" "$d/2_b.sql"
 fresh atomic
 file 1_a.sql 'CREATE TABLE a ();' 'SELECT nope;'
