@@ -82,10 +82,15 @@ static void read_plain(struct edit_text t, struct entry *e, size_t separator, si
 		e->value_at = separator + 1; /* "KEY= # why": what is put there comes before the blank */
 }
 
+static size_t byte_order_mark(struct edit_text t, size_t at)
+{
+	return at == 0 && t.n >= 3 && memcmp(t.p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 /* What begins at e->at. */
 static int read_entry(const char *file, struct edit_text t, struct entry *e, int *ret_lines, struct error *err)
 {
-	size_t end = line_end(t, e->at, &e->end), at = skip_blanks(t, e->at), stop;
+	size_t end = line_end(t, e->at, &e->end), at = skip_blanks(t, e->at + byte_order_mark(t, e->at)), stop;
 
 	*ret_lines = 1;
 	if (end - at > 7 && at + 7 < end && memcmp(t.p + at, "export", 6) == 0 && is_blank(t.p[at + 6]))

@@ -64,6 +64,12 @@ static void an_env_key_is_set_and_put_back(void **state)
 		{"over several lines", "KEY='a\nKEY=b\n' # why\nB=1\n", "new", "KEY='new' # why\nB=1\n"},
 		{"inside of another value", "A='\nKEY=x\n'\n", "new", "A='\nKEY=x\n'\nKEY=new\n"},
 		{"no newline at the end", "KEY=old", "new", "KEY=new"},
+		{"byte order mark",
+			"\xef\xbb\xbf"
+			"KEY=old\n",
+			"new",
+			"\xef\xbb\xbf"
+			"KEY=new\n"},
 		{"empty behind blanks", "KEY= old\n", "", "KEY= ''\n"},
 		{"carriage return at the end", "A=1\r", "new", "A=1\r\nKEY=new"},
 		{"junk", "what is this\n=\n==\nKEY=old\n", "new", "what is this\n=\n==\nKEY=new\n"},
