@@ -10,8 +10,9 @@ pgstack=$STACKS/pgstack
 stack_npm pgboss-10.1.3 || exit 1 # for its pg
 stack_server main || exit 1
 # shellcheck disable=SC2016 # no variables
-proxy_password='p"r$o' AUTHENTICATOR_PASSWORD='a'\''u"t$h\x #1' AUTHENTICATOR_ADMIN_PASSWORD='$ad'\''m"in%'
-export AUTHENTICATOR_PASSWORD AUTHENTICATOR_ADMIN_PASSWORD
+proxy_password='p"r$o'
+# shellcheck disable=SC2016,SC2089,SC2090 # no variables, and quotes are meant
+export AUTHENTICATOR_PASSWORD='a'\''u"t$h\x #1' AUTHENTICATOR_ADMIN_PASSWORD='$ad'\''m"in%'
 psql -XAtq -v ON_ERROR_STOP=1 -v proxy_password="$proxy_password" -f "$pgstack/setup.sql" || exit 1
 stack_dir pgstack app
 port=$(stack_port)
