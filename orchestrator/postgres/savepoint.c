@@ -170,16 +170,32 @@ static int rename_both(struct pg *pg, const struct savepoint_swap *s, struct err
 	return 0;
 }
 
+/* Nothing was renamed: whoever could come in before can again.  The first failure is the one to tell. */
+static int let_in(struct pg *pg, const struct savepoint_swap *s, struct error *err)
+{
+	struct error second cleanup(err_clear) = ERROR_INIT;
+	struct cancel *cancel = pg->cancel;
+
+	if (s->is_fenced)
+		return -1;
+	pg->cancel = NULL;
+	if (swap_unfence(pg, s->database, s->limit, &second) < 0)
+		err_detail(err, "The connection limit of database \"%s\" could not be put back to %lld: %s", s->database,
+			(long long)s->limit, second.message);
+	pg->cancel = cancel;
+	return -1;
+}
+
 int savepoint_swap(struct pg *maintenance, const struct savepoint_swap *s, struct error *err)
 {
 	int64_t ignored;
 
 	if (s->copy) {
 		if (swap_fence(maintenance, s->database, &ignored, err) < 0)
-			return -1;
+			return let_in(maintenance, s, err);
 		crash_point("swap");
 		if (rename_both(maintenance, s, err) < 0)
-			return -1;
+			return let_in(maintenance, s, err);
 	}
 	return swap_unfence(maintenance, s->upgraded, s->limit, err);
 }
