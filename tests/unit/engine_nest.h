@@ -76,7 +76,6 @@ static const struct step_kind kind_nest = {.name = "test.nest",
 static inline int told_undo(struct step_context *ctx, struct error *err)
 {
 	struct world *w = world_of(ctx);
-	char *undoing cleanup(mem_freep) = ctx->undoing ? json_dumps(ctx->undoing, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	char *done cleanup(mem_freep) = ctx->done ? json_dumps(ctx->done, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 
 	w->undos++;
