@@ -173,7 +173,6 @@ int cmd_backup(struct app *app, struct error *err)
 		return -1;
 	if (target_check_repositories(app, &t, err) < 0)
 		return -1;
-	config_check_backup(t.config_stack, &app->ui.sink);
 	parameters = runner_parameters(app, &t);
 	if (config_files_parameters(t.config_stack, parameters, err) < 0 ||
 		config_secrets_parameters(t.config_stack, parameters, err) < 0)

@@ -16,6 +16,7 @@
 #include "cmd/sets.h"
 #include "cmd/summary.h"
 #include "orchestrator/plans/embedded.h"
+#include "orchestrator/stack/parameters.h"
 #include "orchestrator/stack/secrets.h"
 
 /* ---- an earlier restore that did not finish ---- */
@@ -217,6 +218,16 @@ static int adapt_parameters(const struct app *app, enum what what, json_t *param
 	return 0;
 }
 
+/* Only a swap takes the database away from the application: it is stopped for that, and started and examined afterwards. */
+static int add_services(const struct target *t, const struct embedded_plan *plan, json_t *parameters, struct error *err)
+{
+	struct yaml_doc doc cleanup(yaml_release) = {0};
+
+	if (yaml_parse(&doc, plan->name, plan->text, plan->size, err) < 0)
+		return -1;
+	return config_plan_parameters(t->config_stack, yaml_get(doc.root, "parameters"), parameters, err);
+}
+
 static int confirm(struct app *app, const struct target *t, enum what what, struct error *err)
 {
 	if (what == WHOLE)
@@ -247,13 +258,12 @@ int cmd_restore(struct app *app, struct error *err)
 	parameters = runner_parameters(app, &t);
 	if ((what == WHOLE || what == BESIDE) && config_secrets_parameters(t.config_stack, parameters, err) < 0)
 		return -1;
-	if (adapt_parameters(app, what, parameters, err) < 0 ||
+	if (adapt_parameters(app, what, parameters, err) < 0 || (what == WHOLE && add_services(&t, plan, parameters, err) < 0) ||
 		runner_open(app, t.stack, is_files(what) ? NULL : t.database, &r, err) < 0)
 		return -1;
 	if (!r.options.is_dry_run) {
 		if (refuse_unfinished(app, t.stack, err) < 0 || confirm(app, &t, what, err) < 0)
 			return -1;
-		config_check_restore(t.config_stack, &app->ui.sink);
 	}
 	r.options.plan_name = plan->name;
 	r.options.plan_text = plan->text;

@@ -84,10 +84,4 @@ int config_stack_version(const struct config_stack *s, char **ret, struct error 
 int config_stack_retention(
 	const struct config_stack *s, struct retention_policy *ret, const char **ret_zone, struct error *err) must_check;
 
-/*
- * Names the keys that are understood but not acted on by this version in one warning.  ${s} may be NULL.
- */
-void config_check_backup(const struct config_stack *s, struct event_sink *events);
-void config_check_restore(const struct config_stack *s, struct event_sink *events);
-
 #endif

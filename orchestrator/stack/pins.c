@@ -1,5 +1,5 @@
 /*
- * What of the configuration this version acts on, and the version an application is pinned to.
+ * The version an application is pinned to.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -84,32 +84,4 @@ int config_stack_version(const struct config_stack *s, char **ret, struct error 
 	found = read_place(
 		map, yaml_get(map, "env_file"), &(struct edit_place){.kind = EDIT_ENV, .file = env_file, .key = key}, ret, err);
 	return found ? found : yaml_error(yaml_get(map, "key"), err, "version: file \"%s\" does not set \"%s\"", env_file, key);
-}
-
-/* Names the keys of ${names} that the stack has, in one warning. */
-static void warn_unused(const struct config_stack *s, const char *const *names, struct event_sink *events)
-{
-	struct buf b cleanup(buf_release) = {0};
-	unsigned count = 0;
-
-	for (; s && *names; names++)
-		if (yaml_get(s->node, *names))
-			buf_printf(&b, "%s\"%s\"", count++ ? ", " : "", *names);
-	if (count)
-		event_text(events, EVENT_WARNING, "%s %s of stack \"%s\" %s not acted on by this version of holdfast",
-			count == 1 ? "key" : "keys", buf_str(&b), s->name, count == 1 ? "is" : "are");
-}
-
-void config_check_backup(const struct config_stack *s, struct event_sink *events)
-{
-	static const char *const unused[] = {"objectives", NULL};
-
-	warn_unused(s, unused, events);
-}
-
-void config_check_restore(const struct config_stack *s, struct event_sink *events)
-{
-	static const char *const unused[] = {"services", "health", "objectives", NULL};
-
-	warn_unused(s, unused, events);
 }

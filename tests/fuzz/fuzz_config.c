@@ -21,8 +21,6 @@ static void check_stack(const struct config *c, const struct config_stack *s)
 	for (size_t i = 0; i < s->repositories_count; i++)
 		fuzz_expect(config_repository(c, s->repositories[i]) != NULL, "a repository that is used and not there");
 	fuzz_expect_error(config_stack_retention(s, &policy, &zone, &err), &err, FUZZ_CLASS(ERR_CONFIG));
-	config_check_backup(s, NULL);
-	config_check_restore(s, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

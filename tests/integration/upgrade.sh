@@ -165,3 +165,13 @@ t_is "$(grep -c '^9001' "$T_TMP/new.sql") $(grep -c '^7	new' "$T_TMP/new.sql")" 
 t_match "$t_out$t_err" 'upgraded'
 t_exit 0 hf upgrade 1.3.0
 t_is "$(state)" '1.3.0 1.3.0 001,002,003 5000' 'and forward again'
+
+t_begin a_restore_stops_and_starts_the_application
+: >"$app/calls"
+psql -qXd shop -c 'DELETE FROM orders WHERE id < 100'
+t_exit 0 hf restore latest --yes
+t_is "$(state)" '1.3.0 1.3.0 001,002 5000' 'of the last set, which was taken before the upgrade'
+t_is "$(tr '\n' ' ' <"$app/calls")" 'stop start 1.3.0 '
+: >"$app/calls"
+t_exit 0 hf restore latest --target-db shop_beside
+t_is "$(<"$app/calls")" '' 'beside it nothing is stopped'

@@ -290,25 +290,6 @@ static void files_that_cannot_be_are_told_with_their_place(void **state)
 	}
 }
 
-static void note_warning(void *ctx, const struct event *ev)
-{
-	if (ev->kind == EVENT_WARNING)
-		buf_puts(ctx, ev->text);
-}
-
-static void keys_not_acted_on_are_named(void **state)
-{
-	struct error err cleanup(err_clear) = ERROR_INIT;
-	struct config c cleanup(config_release) = {0};
-	struct buf said cleanup(buf_release) = {0};
-	struct event_sink sink = {note_warning, &said};
-
-	(void)state;
-	assert_int_equal(parse(whole, &c, &err), 0);
-	config_check_backup(&c.stacks[0], &sink);
-	assert_string_equal(buf_str(&said), "key \"objectives\" of stack \"shop\" is not acted on by this version of holdfast");
-}
-
 static void retention_is_read_with_its_time_zone(void **state)
 {
 	struct error err cleanup(err_clear) = ERROR_INIT;
@@ -391,7 +372,6 @@ int main(void)
 		cmocka_unit_test(version_pins_are_read_like_an_env_file),
 		cmocka_unit_test(files_become_parameters_of_a_backup),
 		cmocka_unit_test(files_that_cannot_be_are_told_with_their_place),
-		cmocka_unit_test(keys_not_acted_on_are_named),
 		cmocka_unit_test(retention_is_read_with_its_time_zone),
 		cmocka_unit_test(configuration_is_looked_for_in_this_order),
 		cmocka_unit_test(every_key_is_documented),
