@@ -165,9 +165,11 @@ static int killed_once(const struct scene *scene, const char *kind, int n)
 		struct error err cleanup(err_clear) = ERROR_INIT;
 
 		assert_int_equal(runs_list(w.state_dir, &list, &count, &err), 0);
-		assert_int_equal(count, 1);
-		if (strcmp(list[0].state, scene->state) != 0) { /* after the last record there is nothing left to do */
-			assert_true(strcmp(list[0].state, "crashed") == 0 || strcmp(list[0].state, "waiting") == 0 ||
+		assert_true(count == 1 || (count == 0 && strcmp(kind, "record") == 0 && n == 1));
+		if (count == 0 ||
+			strcmp(list[0].state, scene->state) != 0) { /* after the last record there is nothing left to do */
+			assert_true(count == 0 || strcmp(list[0].state, "crashed") == 0 ||
+				strcmp(list[0].state, "waiting") == 0 ||
 				(scene->is_by_hand && strcmp(list[0].state, "done") == 0));
 			assert_int_equal(start(&w, scene, kind, 0), 0);
 		}
@@ -216,6 +218,7 @@ static void a_plan_inside_a_step_killed_after_any_record_resumes_to_the_same_end
 	(void)state;
 	kill_at_many(&nested, "journal", 2, 21);
 	kill_at_many(&nested, "effect", 3, 5);
+	kill_at_many(&nested, "record", 1, 20);
 }
 
 static void a_rollback_with_all_its_parts_killed_after_any_record_goes_on_to_the_same_end(void **state)
@@ -223,6 +226,7 @@ static void a_rollback_with_all_its_parts_killed_after_any_record_goes_on_to_the
 	(void)state;
 	kill_at_many(&nested_back, "journal", 4, 35);
 	kill_at_many(&nested_back, "effect", 5, 9);
+	kill_at_many(&nested_back, "record", 2, 34);
 }
 
 static void a_rollback_by_hand_killed_after_any_record_goes_on_to_the_same_end(void **state)
@@ -230,6 +234,7 @@ static void a_rollback_by_hand_killed_after_any_record_goes_on_to_the_same_end(v
 	(void)state;
 	kill_at_many(&by_hand, "journal", 1, 35);
 	kill_at_many(&by_hand, "effect", 2, 9);
+	kill_at_many(&by_hand, "record", 3, 34);
 }
 
 static void an_effect_that_is_there_but_not_journaled_is_found(void **state)

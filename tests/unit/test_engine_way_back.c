@@ -135,7 +135,7 @@ static void after_the_rollback_steps_run_forward(void **state)
 	assert_file(&f->w, "off", "");
 	assert_state(f, "rolled_back", false);
 	assert_non_null(strstr(buf_str(&f->w.log),
-		"undone act\ntold failure, {\"word\":\"said\"}\nundone told\nundone one\nundone check\n"
+		"undone act\ntold failure, {\"word\":\"said\"}\nundone told\nundone one\n"
 		"started prove\ndone prove\nskipped off: not wanted\nstarted after\ndone after\nrun finished: the world is against it\n"));
 	assert_int_equal(json_array_size(f->r.undone), 4);
 	assert_string_equal(json_get_str(json_object_get(json_array_get(f->r.undone, 1), "outputs"), "put_back", ""), "old rows");
