@@ -66,6 +66,15 @@ tool '      command_dir: /nonexistent'
 t_exit 1 "$HOLDFAST" --config "$config" migrate up
 t_match "$t_err" 'could not change to directory "/nonexistent"'
 
+t_begin a_command_may_speak_of_the_pinned_version
+export TOOL_SQL='SELECT 1'
+tool "      command: [\"$T_TMP/tool\", \"\${stack}-\${version}\"]"
+sed -i "/\"two three\"/d" "$config"
+printf '%s\n' "    version: { file: $T_TMP/VERSION }" >>"$config"
+echo 1.5.0 >"$T_TMP/VERSION"
+t_exit 0 "$HOLDFAST" --config "$config" migrate up
+t_match "$(head -n 1 "$T_TMP/seen")" 'tool command-1.5.0$'
+
 t_begin the_version_before_and_after_is_checked
 unset TOOL_SEEN
 export TOOL_SQL='UPDATE app.version SET v = 8'

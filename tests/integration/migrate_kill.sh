@@ -35,6 +35,17 @@ for i in 1 2 3 4 5 6; do file "${i}_x.sql" "CREATE TABLE x$i (); SELECT pg_sleep
 t_is "$?" 0
 wait $!
 t_is "$? $(cat "$T_TMP/one" "$T_TMP/two" | awk '/^applied +[0-9]+$/ { n += $2 } END { print n }')" '0 6'
+file 7_x.sql 'SELECT pg_sleep(60)'
+"$HOLDFAST" migrate up -d "$db" --dir "$d" --stack one >/dev/null 2>&1 &
+waits_for "SELECT count(*) = 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' || chr(10)"
+configured "dir: $d" 'lock_wait: 100ms'
+t_exit 1 "$HOLDFAST" --config "$T_TMP/holdfast.yaml" migrate up
+t_match "$t_err" 'error:  another session applies migrations to database "twice"'
+t_match "$t_err" 'detail: Server process [0-9]+ .application "holdfast migrate [0-9a-z_]+".: SELECT pg_sleep.60.'
+app "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%'" >/dev/null
+wait $!
+file 7_x.sql 'SELECT 1'
+t_exit 0 "$HOLDFAST" --config "$T_TMP/holdfast.yaml" migrate up
 rm "$d"/*.sql
 "$HOLDFAST" migrate up -d "$db" --dir "$d" --stack one >/dev/null 2>&1 &
 t_exit 10 "$HOLDFAST" migrate up -d "$db" --dir "$d" --stack two
@@ -88,9 +99,9 @@ make_files() {
 		'CREATE INDEX CONCURRENTLY i ON log (n);' "INSERT INTO log SELECT current_setting('my.setting')::int + 1;"
 	file 4_d.sql 'INSERT INTO log VALUES (5);'
 }
-# Every third point; with FULL=1 each.
+# Every fourth point; with FULL=1 each.
 point=0 killed=0 step=${FULL:+1}
-step=${step:-3}
+step=${step:-4}
 fresh killed
 make_files
 while :; do
