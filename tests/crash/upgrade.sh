@@ -13,9 +13,9 @@ cd "$(dirname "$0")/../.." || exit 1
 
 if is_full; then
 	EVERY=${EVERY:-1}
-	CASES=${CASES:-copy restore ill ill-restore back back-restore rotation}
+	CASES=${CASES:-copy restore open ill ill-restore back back-restore rotation}
 else
-	EVERY=${EVERY:-0} # so many points in all
+	EVERY=${EVERY:-0} # two points a case
 	CASES=${CASES:-copy ill-restore back rotation}
 fi
 
@@ -23,10 +23,11 @@ fi
 
 # Where the case begins.
 prepare() {
-	local put_back=copy within=2s
+	local put_back=copy within=2s fence=true
 	[[ $case != *restore ]] || put_back=restore
 	[[ $case != ill* ]] || within=300ms
-	configure "$put_back" "$within"
+	[ "$case" != open ] || fence=false
+	configure "$put_back" "$within" "$fence"
 	shop_fresh
 	[[ $case == back* ]] || return 0
 	hf -q upgrade 1.1.0 >"$T/out" 2>&1 || die "no upgrade to take back: $(<"$T/out")"
@@ -35,7 +36,7 @@ prepare() {
 
 operate() {
 	case $case in
-	copy | restore) "$HOLDFAST" upgrade 1.1.0 ;;
+	copy | restore | open) "$HOLDFAST" upgrade 1.1.0 ;;
 	ill*) "$HOLDFAST" upgrade 1.1.0-ill ;;
 	back*) "$HOLDFAST" rollback --yes --save-new-writes "$T/new.sql" ;;
 	rotation) "$HOLDFAST" run "$T/rotate.yaml" --stack shop ;;
@@ -46,24 +47,26 @@ operate() {
 learn_case() {
 	local before=0
 	prepare
-	if [[ $case == back* ]]; then
-		world >"$T/new"
-		before=$(records | wc -l)
-		shop_fresh
+	if [ ! -e "$T/old" ]; then # the same for all cases
+		[[ $case != back* ]] || shop_fresh
 		world >"$T/old"
-		prepare
-	else
-		world >"$T/old"
+		[[ $case != back* ]] || prepare
 	fi
+	if [[ $case == back* ]]; then before=$(records | wc -l); fi
 	strike journal:100000 operate || [ "$status" -le 7 ] || die "the undisturbed case \"$case\": $(<"$T/out")"
-	[[ $case == back* ]] || world >"$T/new"
-	if [[ $case == ill* ]]; then cp "$T/old" "$T/new"; fi
 	mapfile -t labels < <(records | tail -n +$((before + 1)))
 	[ ${#labels[@]} -ge 10 ] || die "case \"$case\" wrote ${#labels[@]} records only"
-	is_right "$(expected_of_undisturbed)" || die "the undisturbed case \"$case\" ends otherwise: $(<"$T/diff")"
+	look
+	case $case in
+	ill* | back*) is_right old || die "the undisturbed case \"$case\" ends otherwise: $(<"$T/diff")" ;;
+	*)
+		world >"$T/new"
+		if is_right old; then die "the undisturbed case \"$case\" changes nothing"; fi
+		: >"$T/diff"
+		is_right new || die "the undisturbed case \"$case\" ends otherwise: $(<"$T/diff")"
+		;;
+	esac
 }
-
-expected_of_undisturbed() { case $case in ill* | back*) echo old ;; *) echo new ;; esac; }
 
 # ---- what must hold ----
 
@@ -117,14 +120,10 @@ is_right() {
 	wait_until 10 no_backends || problem "sessions are left: $(other_backends)"
 	world >"$T/world" 2>&1 || problem 'the world cannot be asked'
 	{
-		hf status "$(newest_run id)" --output json
+		hf status "$run" --output json
 		cat "$T/out"
 	} >"$T/report" 2>&1 || problem 'no status'
-	if ! diff -U0 "$T/$1" "$T/world" | grep -v '^@@' >"$T/worlds"; then
-		:
-	else
-		cat "$T/worlds" >>"$T/diff"
-	fi
+	diff -U0 "$T/$1" "$T/world" >"$T/worlds" || grep -v "^@@" "$T/worlds" >>"$T/diff"
 	check_databases
 	check_leftovers
 	check_starts
@@ -139,8 +138,8 @@ is_right() {
 
 # ---- after the kill ----
 
-is_begun() { [ "$(newest_run id)" != none ]; }
-is_open() { [ "$(newest_run is_resumable)" = true ]; }
+is_begun() { look && [ "$run" != - ]; }
+is_open() { look && [ "$is_resumable" = true ]; }
 limit() { sql -d postgres -c "SELECT datconnlimit FROM pg_database WHERE datname = 'shop'"; }
 
 # Runs it to the end; $ended: the exit status.
@@ -153,11 +152,11 @@ finish() { # COMMAND…
 nightly() {
 	local before after fence
 	before=$(limit)
-	fence=$(hf status "$(newest_run id)" --output json 2>/dev/null | jq -r '.run.steps[]? | select(.id == "fence") | .state')
+	fence=$(hf status "$run" --output json 2>/dev/null | jq -r '.run.steps[]? | select(.id == "fence") | .state')
 	finish hf -q backup
 	[ "$ended" = 0 ] || problem "the backup of the night: $(<"$T/out")"
 	after=$(limit)
-	if [ "$fence" = done ] && [ "$before" != "$after" ]; then problem "the backup changed the fence from $before to $after"; fi
+	if [ "$fence" = "done" ] && [ "$before" != "$after" ]; then problem "the backup changed the fence from $before to $after"; fi
 	if [ "$fence" = in_flight ] && [ "$after" != 40 ]; then problem "the fence in flight was not lifted: $after"; fi
 }
 
@@ -172,12 +171,16 @@ bring_to_an_end() { # HOW
 	again)
 		if is_open; then strike "record:$((1 + RANDOM % ${#labels[@]}))" hf resume || :; fi
 		;;
+	back-again)
+		# where it is refused, or dies before it is said to go back, the run goes on as it was
+		[[ $state == @(rolled_back|refused) ]] || strike "record:$((1 + RANDOM % 20))" hf rollback "$run" --yes --discard-new-writes || ended=$status
+		;;
 	nightly) nightly ;;
 	esac
 	case $1 in
 	rollback)
-		if [ "$(newest_run state)" != rolled_back ] && [ "$(newest_run state)" != refused ]; then
-			finish hf rollback "$(newest_run id)" --yes --discard-new-writes
+		if [[ $state != @(rolled_back|refused) ]]; then
+			finish hf rollback "$run" --yes --discard-new-writes
 			expected=old
 			# a secret that is retired is nowhere any more
 			if [ "$case:$ended" = rotation:10 ]; then expected=new; fi
@@ -185,14 +188,14 @@ bring_to_an_end() { # HOW
 		;;
 	abandon)
 		if is_open; then
-			finish hf abandon "$(newest_run id)" --yes
+			finish hf abandon "$run" --yes
 			expected=old
 		fi
 		;;
 	esac
 	if is_open; then
 		finish hf resume
-	elif [[ $case == back* && $(newest_run state) = done ]]; then
+	elif [[ $case == back* && $state == "done" ]]; then
 		finish operate
 	fi
 }
@@ -202,9 +205,11 @@ bring_to_an_end() { # HOW
 row() { # POINT HOW OUTCOME
 	local n=${1#*:} label
 	n=${n%%:*}
-	label="${1%%:*} ${labels[n - 1]:-?}"
-	label=${label/#record/before}
-	label=${label/#journal/after}
+	case $1 in
+	record:*) label="before ${labels[n - 1]:-?}" ;;
+	journal:*) label="after ${labels[n - 1]:-?}" ;;
+	*) label="${1%%:*}" ;;
+	esac
 	[[ $1 != *:term ]] || label+=' (SIGTERM)'
 	printf '%-12s %4s %-58s %-9s %s\n' "$case" "$n" "$label" "$2" "$3"
 	if [[ $3 == @(new|old) ]]; then
@@ -218,7 +223,7 @@ row() { # POINT HOW OUTCOME
 
 # 1: the run came to its end before the point.
 try() { # POINT HOW
-	local expected ended=0 outcome state killed=0
+	local expected ended=0 outcome killed=0
 	prepare
 	: >"$T/diff"
 	strike "$1" operate || killed=$?
@@ -230,7 +235,7 @@ try() { # POINT HOW
 	[ "$killed" = 0 ] || return 1
 	check_order
 	bring_to_an_end "$2"
-	state=$(newest_run state)
+	look
 	case $state in
 	done) outcome=new ;;
 	rolled_back | abandoned | refused) outcome=old ;;
@@ -239,17 +244,17 @@ try() { # POINT HOW
 	[ -z "$expected" ] || [ "$expected" = "$outcome" ] || problem "it should have ended $expected, with exit status $ended"
 	case $outcome:$ended in
 	new:0 | old:[07]) ;;
-	new:10) [ "$2:$case" = rollback:rotation ] || problem "exit status $ended" ;;
+	new:10) [[ $2:$case == @(rollback|back-again):rotation ]] || problem "exit status $ended" ;;
 	*) problem "exit status $ended" ;;
 	esac
 	is_right "$outcome" || outcome="mixed, of $outcome"
 	row "$1" "$2" "$outcome"
 }
 
-ways=(resume again nightly rollback abandon)
+ways=(resume again nightly rollback abandon back-again)
 
 shop_begin
-printf '\n%-12s %4s %-58s %-9s %s\n' case n 'killed' then 'in service at the end'
+printf '\n%-12s %4s %-58s %-9s %s\n' case n killed "then" 'in service at the end'
 turn=0
 for case in $CASES; do
 	learn_case
@@ -262,7 +267,13 @@ for case in $CASES; do
 	fi
 	for ((n = 1; ; n += EVERY)); do
 		try "record:$n" resume || break
-		try "journal:$n" "${ways[turn++ % 5]}" || break
+		try "journal:$n" "${ways[turn++ % 6]}" || break
 		((n % 6)) || try "journal:$n:term" resume || break
+	done
+	# between the records: the statements and files of a step
+	for kind in swap edit migration; do
+		for ((n = 1; ; n += EVERY)); do
+			try "$kind:$n" "${ways[turn++ % 6]}" || break
+		done
 	done
 done

@@ -82,7 +82,7 @@ write_vault() {
 	YAML
 }
 
-# configure PUT_BACK WITHIN
+# configure PUT_BACK WITHIN FENCE
 configure() {
 	cat >"$HOLDFAST_CONFIG" <<-YAML
 		version: 1
@@ -91,12 +91,13 @@ configure() {
 		  shop:
 		    database: { url: "host=$PGHOST user=postgres dbname=shop" }
 		    repositories: [near]
+		    retention: { keep_last: 1 }
 		    version: { env_file: $app/.env, key: SHOP_VERSION, file: $app/VERSION, yaml_file: $app/compose.yaml, yaml_path: services.api.image }
 		    services: { stop: [$app/stop], start: [$app/start], check: [test, -e, $app/running] }
 		    migrations: { dir: $app/migrations }
 		    health: { url: "http://127.0.0.1:$(<"$app/port")/health", expect: { status: ok }, version_path: version, within: $2 }
 		    gate: { query: "SELECT max(version) FROM holdfast_migrations", known: { 1.0.0: "001", 1.1.0: "003", 1.1.0-ill: "003" } }
-		    upgrade: { put_back: $1, fence: true }
+		    upgrade: { put_back: $1, fence: $3 }
 	YAML
 }
 
@@ -113,7 +114,7 @@ make_pristine() {
 	SQL
 	mkdir "$T/only-first"
 	cp "$app/migrations/001_customers.sql" "$T/only-first"
-	configure copy 1s
+	configure copy 1s true
 	sed -i "s|dir: $app/migrations|dir: $T/only-first|" "$HOLDFAST_CONFIG"
 	hf -q migrate up
 	rm -rf "$T/state"
@@ -216,7 +217,12 @@ strike() {
 	esac
 } 2>/dev/null
 
-newest_run() { hf runs --output json | jq -r "[.runs[] | select(.plan | startswith(\"backup\") | not)][0].$1 // \"none\""; }
+# The newest run that is no backup of its own: $run ("-": none), $state, $is_resumable.
+run= state= is_resumable=
+look() {
+	read -r run state is_resumable < <(hf runs --output json |
+		jq -r '[.runs[] | select(.plan | startswith("backup") | not)][0] | "\(.id // "-") \(.state // "none") \(.is_resumable // false)"')
+}
 
 # Every record of the journals below $T/state of runs that are no backup of their own, in the order of time: TYPE STEP.
 records() {
