@@ -23,7 +23,7 @@ static const struct param_spec params[] = {
 	{"repository", PARAM_LIST, .about = "names or URLs of its repositories"},
 	{"rpo", PARAM_DURATION, .about = "how old the newest backup set may be; an older one is told"},
 	{"method", PARAM_STRING, .default_text = "copy", .about = "of database.savepoint: copy needs room for a copy"},
-	{"fence", PARAM_STRING, .about = "of fence: connections needs a superuser"},
+	{"fence", PARAM_BOOL, .default_text = "false", .about = "a fence by connections will be put up, which needs a superuser"},
 	{"max_transaction_age", PARAM_DURATION, .default_text = "5m", .about = "an older transaction is in the way"},
 	{0},
 };
@@ -172,7 +172,7 @@ static int check_backups(struct preflight *p, struct error *err)
 
 static int check_server(struct preflight *p, struct error *err)
 {
-	const char *fence = step_str(p->ctx, "fence"), *method = step_str(p->ctx, "method");
+	const char *method = step_str(p->ctx, "method");
 	int64_t oid;
 	int rc = collect(p, pg_refuse_pooler(p->conninfo, p->ctx->cancel, p->ctx->events, err), err);
 
@@ -188,7 +188,7 @@ static int check_server(struct preflight *p, struct error *err)
 		return -1;
 	if (strcmp(method, "copy") == 0 && collect(p, savepoint_check_room(&p->pg, p->database, p->ctx->events, err), err) < 0)
 		return -1;
-	return fence && strcmp(fence, "connections") == 0 ? collect(p, fence_check_role(&p->pg, p->database, err), err) : 0;
+	return step_bool(p->ctx, "fence") ? collect(p, fence_check_role(&p->pg, p->database, err), err) : 0;
 }
 
 static int run(struct step_context *ctx, struct error *err)

@@ -53,7 +53,7 @@ exec {hold}> >(PGAPPNAME='the report' psql -XAtqd app >/dev/null 2>&1)
 printf 'BEGIN; SELECT count(*) FROM orders;\n' >&"$hold"
 is_held() { [ "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND now() - xact_start > '1s'")" = 1 ]; }
 t_wait 10 is_held
-database="'user=owner dbname=app'" preflight 10 'version: 2.0.0, from: 1.9.9, max_transaction_age: 500ms, fence: connections'
+database="'user=owner dbname=app'" preflight 10 'version: 2.0.0, from: 1.9.9, max_transaction_age: 500ms, fence: true'
 t_match "$t_err" 'cannot upgrade to version "2.0.0": 4 things stand in the way'
 t_match "$t_err" 'role "owner" may not see what [0-9]+ other sessions? of database "app" do: long transactions among them are not found'
 t_match "$t_err" 'Role "owner" is no superuser: a fence around database "app" would keep it out, too.'
