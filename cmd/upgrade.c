@@ -71,7 +71,8 @@ static int is_there_already(
 /* Without a set there is nothing that could be restored. */
 static void adapt_put_back(const struct plan_source *plan, json_t *parameters)
 {
-	const char *put_back = json_get_str(parameters, "put_back", "restore");
+	const struct yaml_node *unsaid = yaml_get(yaml_get(plan->declared, "put_back"), "default");
+	const char *put_back = json_get_str(parameters, "put_back", unsaid && unsaid->text ? unsaid->text : "restore");
 
 	if (json_get_bool(parameters, "skip_backup", false) && plan_source_declares(plan, "put_back") &&
 		strcmp(put_back, "restore") == 0)
