@@ -60,8 +60,8 @@ static int read_object(const char *path, uid_t *ret_owner, json_t **ret, char **
 
 	if (fd < 0 && errno == ENOENT)
 		return 0;
-	if (fd < 0 && (errno == ELOOP || errno == ENXIO))
-		flaw = errno == ELOOP ? "is a symbolic link" : "is no regular file";
+	if (fd < 0 && (errno == ELOOP || errno == ENXIO || errno == EACCES))
+		flaw = errno == ELOOP ? "is a symbolic link" : errno == ENXIO ? "is no regular file" : "cannot be read";
 	else if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(err, "could not open file \"%s\"", path);
 	if (!flaw)

@@ -72,7 +72,7 @@ static int ask(struct step_context *ctx, json_t **ret, struct error *err)
 	return approval_ask(ctx->state_dir, *ret, err);
 }
 
-static int wait(const struct step_context *ctx, const json_t *request, const char *why, struct error *err)
+static int keep_waiting(const struct step_context *ctx, const json_t *request, const char *why, struct error *err)
 {
 	bool by_other = step_bool(ctx, "by_other");
 	const char *run = ctx->shown_run_id;
@@ -122,7 +122,7 @@ static int run(struct step_context *ctx, struct error *err)
 	if (rc < 0)
 		return -1;
 	if (rc == 0)
-		return wait(ctx, request, why, err);
+		return keep_waiting(ctx, request, why, err);
 	if (step_approval(ctx, "approval.given", given, err) < 0)
 		return -1;
 	return conclude(ctx, given, err);
