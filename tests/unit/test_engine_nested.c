@@ -230,6 +230,7 @@ static void it_is_undone_with_its_step(void **state)
 	assert_string_equal(json_get_str(json_object_get(undone, "outputs"), "put_back", ""), "the inner plan is undone");
 	assert_non_null(strstr(buf_str(&f->w.log), "undone nest/line\nundone nest/first\nundone nest\n"));
 	id = mem_strdup(f->r.run_id);
+	run_result_release(&f->r);
 	assert_int_equal(run_resume(&f->o, id, &f->r, &f->err), -1);
 	assert_int_equal(f->err.class, ERR_CONFIG);
 }
