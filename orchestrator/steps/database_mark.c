@@ -96,6 +96,11 @@ static int check_file(const char *path, struct error *err)
 	return errno == ENOENT ? 0 : err_sys(err, "could not look for file \"%s\"", path);
 }
 
+static bool is_one(const struct mark_changes *c)
+{
+	return c->written + c->deleted == 1;
+}
+
 static int refuse(const struct mark_changes *c, struct error *err)
 {
 	cleanup(mem_freep) char *lines = mark_describe(c, TABLES_TOLD), *count = mark_count(c);
@@ -105,7 +110,8 @@ static int refuse(const struct mark_changes *c, struct error *err)
 			       "the database in service is not the one that was upgraded: what was written to it is not known"),
 		       err_hint(err, "Use --discard-new-writes if nothing of it is wanted.");
 	if (c->count)
-		err_set(err, ERR_REFUSED, "%s were written since the upgrade, which the old database does not have", count);
+		err_set(err, ERR_REFUSED, "%s %s written since the upgrade, which the old database does not have", count,
+			is_one(c) ? "was" : "were");
 	else
 		err_set(err, ERR_REFUSED, "the database was changed since the upgrade, which the old one does not have");
 	err_detail(err, "%s", lines);
@@ -148,9 +154,9 @@ static int save(struct step_context *ctx, struct pg *pg, const json_t *mark, con
 	step_output_int(ctx, "rows_saved", (int64_t)rows);
 	step_output_str(ctx, "saved_to", path);
 	step_put_back(ctx,
-		"%s written since the upgrade are not in the old database; %llu rows are saved in \"%s\", and all of it is in the upgraded "
+		"%s written since the upgrade %s not in the old database; %llu %s saved in \"%s\", and all of it is in the upgraded "
 		"database",
-		count, (unsigned long long)rows, path);
+		count, is_one(c) ? "is" : "are", (unsigned long long)rows, rows == 1 ? "row is" : "rows are", path);
 	return 0;
 }
 
@@ -175,8 +181,12 @@ static void tell_kept(struct step_context *ctx, const struct mark_changes *c, co
 	for (char *p = lines; *p; p++)
 		if (*p == '\n')
 			*p = ' ';
-	if (c->count || c->is_schema_changed)
-		step_put_back(ctx, "%s written since the upgrade are in the upgraded database alone: %s", count, lines);
+	if (!c->count && c->is_schema_changed)
+		step_put_back(
+			ctx, "the database was changed since the upgrade, and that is in the upgraded one alone: %s", lines);
+	else if (c->count)
+		step_put_back(ctx, "%s written since the upgrade %s in the upgraded database alone: %s", count,
+			is_one(c) ? "is" : "are", lines);
 	else
 		step_put_back(ctx, "nothing was written to the database since the upgrade%s",
 			c->are_counters_lost ? "; whether rows were deleted is not known, for the server has lost its counters"

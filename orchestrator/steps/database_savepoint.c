@@ -178,7 +178,7 @@ static int save_since(struct step_context *ctx, struct savepoint *s, json_t *not
 	count = mark_count(&c);
 	json_object_set_new(note, "since", json_pack("{s:s, s:o}", "count", count, "saved_to", json_text_of(path)));
 	event_text(ctx->events, EVENT_WARNING,
-		"%s were written after the backup was begun, and may not be in the set: those that are there now are saved in \"%s\"",
+		"what was written after the backup was begun (%s) may not be in the set: the rows that are there now are saved in \"%s\"",
 		count, path);
 	return 0;
 }
@@ -384,8 +384,8 @@ static void tell_put_back(struct step_context *ctx, const struct savepoint *s)
 			clock_format(json_get_i64(s->note, "taken_at", 0), at), s->upgraded);
 	else if (since)
 		step_put_back(ctx,
-			"database \"%s\" is restored from backup set \"%s\"; %s written while that was taken or after it may be missing and are saved "
-			"in \"%s\"; the upgraded one is kept as \"%s\"",
+			"database \"%s\" is restored from backup set \"%s\"; what was written while that was taken or after it (%s) may be missing, "
+			"and is saved in \"%s\"; the upgraded one is kept as \"%s\"",
 			s->database, step_str(ctx, "backup"), json_get_str(since, "count", ""),
 			json_get_str(since, "saved_to", ""), s->upgraded);
 	else
