@@ -82,7 +82,7 @@ struct step_kind {
 	int (*probe)(struct step_context *ctx, struct error *err);
 	int (*run)(struct step_context *ctx, struct error *err);
 	/* NULL: nothing to undo.  What it put into ctx->outputs is journaled with step.undone and stands in the report of the way back;
-	 * "put_back" is a sentence for a person: what is as it was before, and what is lost or kept. */
+	 * "put_back" tells a person, in the style of messages, what is as it was before, and what is lost or kept. */
 	int (*undo)(struct step_context *ctx, struct error *err);
 	/* Asked of every step, before anything is undone, when somebody rolls back a run by hand: ERR_REFUSED when undo() would lose
 	 * what must not be lost without being told to.  Changes nothing.  NULL: it never minds. */

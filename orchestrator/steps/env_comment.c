@@ -137,7 +137,7 @@ static int undo(struct step_context *ctx, struct error *err)
 	if (text.len != f.text.len) {
 		if (check_unset(file, &f, ctx->checkpoint, err) < 0 || edit_file_write(&f, buf_str(&text), text.len, err) < 0)
 			return -1;
-		says = mem_printf("What was commented out in file \"%s\" is set again.", file);
+		says = mem_printf("what was commented out in file \"%s\" is set again", file);
 		step_output_str(ctx, "put_back", says);
 	}
 	return 0;

@@ -113,7 +113,7 @@ static int undo(struct step_context *ctx, struct error *err)
 	if (command_open(ctx, ".undo.log", &c, err) < 0 || command_run(&c, &call, err) < 0)
 		return -1;
 	put_back = mem_printf(
-		"Program \"%s\" was run to undo step \"%s\".", json_string_value(json_array_get(call.argv, 0)), ctx->step_id);
+		"program \"%s\" was run to undo step \"%s\"", json_string_value(json_array_get(call.argv, 0)), ctx->step_id);
 	step_output_str(ctx, "put_back", put_back);
 	return 0;
 }

@@ -244,7 +244,7 @@ static int undo(struct step_context *ctx, struct error *err)
 		return -1;
 	if (rc > 0) {
 		says = mem_printf(
-			"\"%s\" is as it was when the copy was made; what had become of it is kept as \"%s\".", n.path, n.kept);
+			"\"%s\" is as it was when the copy was made; what had become of it is kept as \"%s\"", n.path, n.kept);
 		step_output_str(ctx, "put_back", says);
 	}
 	return 0;

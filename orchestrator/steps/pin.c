@@ -219,10 +219,10 @@ static char *say(const json_t *note, const struct edit_place *at)
 	char *name cleanup(mem_freep) = name_of(at);
 
 	if (old)
-		return mem_printf("%s is \"%s\" again.", name, old);
+		return mem_printf("%s is \"%s\" again", name, old);
 	if (!json_get_bool(note, "was_there", true))
-		return mem_printf("what was put into file \"%s\", which was made for it, is taken away again.", at->file);
-	return mem_printf("%s is not set again, as before.", name);
+		return mem_printf("what was put into file \"%s\", which was made for it, is taken away again", at->file);
+	return mem_printf("%s is not set again, as before", name);
 }
 
 static int undo(struct step_context *ctx, struct error *err)

@@ -273,7 +273,7 @@ static int rotate_undo(struct step_context *ctx, struct error *err)
 	if (write_both(&f, &f.key, f.previous_raw, &f.previous_key, json_get_str(ctx->checkpoint, "previous_raw", NULL), err) < 0)
 		return -1;
 	says = mem_printf(
-		"\"%s\" in file \"%s\" is the secret it was before; the one that took its place is gone.", f.key.key, f.key.file);
+		"\"%s\" in file \"%s\" is the secret it was before; the one that took its place is gone", f.key.key, f.key.file);
 	step_output_str(ctx, "put_back", says);
 	return 0;
 }

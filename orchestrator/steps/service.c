@@ -101,12 +101,12 @@ static int undo_saying(struct step_context *ctx, const char *put_back, struct er
 
 static int undo_stop(struct step_context *ctx, struct error *err)
 {
-	return undo_saying(ctx, "The service was started again.", err);
+	return undo_saying(ctx, "the service was started again", err);
 }
 
 static int undo_start(struct step_context *ctx, struct error *err)
 {
-	return undo_saying(ctx, "The service was stopped again.", err);
+	return undo_saying(ctx, "the service was stopped again", err);
 }
 
 #define SERVICE_DOC \

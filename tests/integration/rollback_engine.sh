@@ -37,11 +37,11 @@ t_begin automatic
 plan rollback 'false'
 run 7
 t_match "$t_err" 'last: failed.*set: undone.*look: undone.*version: done.*health: done.*error:  '
-t_match "$t_out" '^put back     set: Program "cp" was run to undo step "set"\.$'
+t_match "$t_out" '^put back     set: program "cp" was run to undo step "set"$'
 t_is "$(cat "$world/version")" 1
 run=$(newest)
 t_exit 0 "$HOLDFAST" status "$run"
-t_match "$t_out" 'state        rolled_back.*version +exec +done.*put back     set: Program "cp"'
+t_match "$t_out" 'state        rolled_back.*version +exec +done.*put back     set: program "cp"'
 t_exit 0 "$HOLDFAST" status "$run" --output json
 t_is "$(jq -c '[.run.undone[].step]' <<<"$t_out")" '["last","set","look"]'
 t_exit 10 "$HOLDFAST" rollback --stack shop --yes
@@ -90,7 +90,7 @@ t_exit 2 "$HOLDFAST" rollback --stack shop --yes --discard-new-writes --save-new
 t_exit 0 "$HOLDFAST" rollback --stack shop --yes --discard-new-writes --output json
 t_is "$(jq -r '.exit_status, .run.id, .run.undone[1].outputs.put_back' <<<"$t_out")" "0
 $second
-Program \"cp\" was run to undo step \"set\"."
+program \"cp\" was run to undo step \"set\""
 t_is "$(cat "$world/version")" 1
 t_is "$(grep -c '"discard_new_writes":true' "$HOLDFAST_STATE_DIR/runs/$second/journal")" 1
 t_is "$(state_of "$second")" rolled_back
