@@ -1,6 +1,6 @@
 /*
  * backup, restore: a whole built-in plan as one step of another plan.  The nested run has a journal of its own in the directory of this one,
- * so a killed one goes on where it was, and a finished one is not run again.
+ * so a killed one goes on where it was, and a finished one is not run again.  It is named after the step: a plan may have two of a kind.
  */
 #include <string.h>
 
@@ -59,7 +59,8 @@ static const struct param_spec backup_params[] = {
 	{"files_order", PARAM_STRING, .about = "database-first or files-first"},
 	{"verify", PARAM_STRING, .about = "what is read back before the set exists: quick, checksums, content"},
 	{"app_version", PARAM_STRING, .about = "version of the application, noted in the manifest"},
-	{"secrets", PARAM_MAP, .about = "name → where a secret of the application stands; its fingerprint goes into the manifest"},
+	{"secrets", PARAM_MAP,
+		.about = "name → where a secret of the application stands; its fingerprint goes into the manifest"},
 	{"pg_bindir", PARAM_STRING, .about = "directory of pg_dump and pg_restore"},
 	{"retention", PARAM_MAP, .about = "what is kept of earlier sets: keep_last, keep_daily, …"},
 	{"timezone", PARAM_STRING, .about = "whose days, weeks and months retention counts"},
@@ -112,7 +113,7 @@ static void fill_backup(struct step_context *ctx, const json_t *steps)
 static int probe_backup(struct step_context *ctx, struct error *err)
 {
 	cleanup(json_decrefpp) json_t *steps = NULL;
-	int rc = step_plan_done(ctx, "backup", &steps, err);
+	int rc = step_plan_done(ctx, ctx->step_id, &steps, err);
 
 	if (rc > 0)
 		fill_backup(ctx, steps);
@@ -138,7 +139,7 @@ static int run_backup(struct step_context *ctx, struct error *err)
 	cleanup(mem_freep) char *name = mem_printf("%s.mark.json", ctx->step_id), *path = io_path_join(ctx->run_dir, name);
 
 	if (take_mark(ctx, path, err) < 0 || plan_parameters_of(ctx, &parameters, err) < 0 ||
-		step_plan_run(ctx, "backup", "backup", parameters, &steps, err) < 0)
+		step_plan_run(ctx, ctx->step_id, "backup", parameters, &steps, err) < 0)
 		return -1;
 	fill_backup(ctx, steps);
 	step_output_str(ctx, "mark", path);
@@ -149,11 +150,11 @@ static int run_backup(struct step_context *ctx, struct error *err)
 static int undo_backup(struct step_context *ctx, struct error *err)
 {
 	cleanup(json_decrefpp) json_t *parameters = NULL, *steps = NULL;
-	int rc = step_plan_done(ctx, "backup", &steps, err);
+	int rc = step_plan_done(ctx, ctx->step_id, &steps, err);
 
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
-	return plan_parameters_of(ctx, &parameters, err) < 0 ? -1 : step_plan_undo(ctx, "backup", parameters, err);
+	return plan_parameters_of(ctx, &parameters, err) < 0 ? -1 : step_plan_undo(ctx, ctx->step_id, parameters, err);
 }
 
 const struct step_kind step_backup = {
@@ -215,7 +216,7 @@ static void fill_restore(struct step_context *ctx, const json_t *steps)
 static int probe_restore(struct step_context *ctx, struct error *err)
 {
 	cleanup(json_decrefpp) json_t *steps = NULL;
-	int rc = step_plan_done(ctx, "restore", &steps, err);
+	int rc = step_plan_done(ctx, ctx->step_id, &steps, err);
 
 	if (rc > 0)
 		fill_restore(ctx, steps);
@@ -231,7 +232,7 @@ static int run_restore(struct step_context *ctx, struct error *err)
 		return -1;
 	if (step_str(ctx, "target_db"))
 		json_object_set_new(parameters, "swap", json_false());
-	if (step_plan_run(ctx, "restore", "restore", parameters, &steps, err) < 0)
+	if (step_plan_run(ctx, ctx->step_id, "restore", parameters, &steps, err) < 0)
 		return -1;
 	fill_restore(ctx, steps);
 	return 0;
@@ -254,7 +255,7 @@ static int undo_restore(struct step_context *ctx, struct error *err)
 	cleanup(json_decrefpp) json_t *parameters = NULL;
 	const char *kept = json_get_str(ctx->done, "kept_name", NULL);
 
-	if (plan_parameters_of(ctx, &parameters, err) < 0 || step_plan_undo(ctx, "restore", parameters, err) < 0)
+	if (plan_parameters_of(ctx, &parameters, err) < 0 || step_plan_undo(ctx, ctx->step_id, parameters, err) < 0)
 		return -1;
 	if (kept)
 		step_put_back(ctx, "the database that was kept as \"%s\" serves again; what had been restored is removed", kept);
