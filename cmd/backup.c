@@ -133,18 +133,42 @@ static int take_backup(struct runner *r, json_t *parameters, struct error *err)
 	return 0;
 }
 
-/* The version that the stack pins, unless one is given. */
+/* A run of the stack that stopped between two versions.  malloc'd */
+static int find_unfinished(struct app *app, const char *stack, char **ret_id, struct error *err)
+{
+	struct run_summary *runs = NULL;
+	size_t count = 0;
+
+	if (runs_list(app->state_dir, &runs, &count, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count && !*ret_id; i++)
+		if (runs[i].must_finish && runs[i].is_resumable && strcmp(runs[i].state, "running") != 0 &&
+			strcmp(runs[i].stack, stack) == 0)
+			*ret_id = mem_strdup(runs[i].run_id);
+	runs_list_release(runs, count);
+	return 0;
+}
+
+/* The version that the stack pins, unless one is given.  Where an upgrade has not come to its end the pin alone would name a version whose
+ * schema this may not be. */
 static int add_version(struct app *app, const struct target *t, json_t *parameters, struct error *err)
 {
-	char *version cleanup(mem_freep) = NULL;
-	int rc;
+	char *version cleanup(mem_freep) = NULL, *unfinished cleanup(mem_freep) = NULL;
 
+	if (find_unfinished(app, t->stack, &unfinished, err) < 0)
+		return -1;
+	if (unfinished)
+		ui_alarm(&app->ui, "run \"%s\" has not come to its end: this set may be of a stack between two versions",
+			unfinished);
 	if (!t->config_stack || option_is_given(&app->options, OPT_APP_VERSION))
 		return 0;
-	rc = config_stack_version(t->config_stack, &version, err);
-	if (rc > 0)
+	if (config_stack_version(t->config_stack, &version, err) < 0)
+		return -1;
+	if (version && unfinished)
+		json_object_set_new(parameters, "app_version", json_sprintf("%s, during %s", version, unfinished));
+	else if (version)
 		json_object_set_new(parameters, "app_version", json_string(version));
-	return rc < 0 ? -1 : 0;
+	return 0;
 }
 
 /* The stack's retention policy is applied once the new set is there. */
