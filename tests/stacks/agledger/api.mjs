@@ -108,7 +108,7 @@ const server = await serve(Number(own.env.PORT), {
 		if (isReady) await pool.query('SELECT 1');
 		return isReady ? [200, { status: 'ready', version: own.version }] : [503, { status: 'not ready', version: own.version }];
 	},
-	'GET /conformance': async () => [200, { version: own.version, migration: await lastMigration() }],
+	'GET /conformance': async () => [200, { version: own.tells ?? own.version, migration: await lastMigration() }],
 	'GET /status': async () => [200, { status: 'ok', version: own.version, migration: await lastMigration(),
 		entries: (await pool.query('SELECT count(*)::int AS n FROM audit_vault')).rows[0].n, jobs: await queue() }],
 	'GET /v1/auth/me': asCaller(async (request, who) => [200, who]),

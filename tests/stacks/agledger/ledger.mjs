@@ -69,12 +69,12 @@ export const keyHash = (secret, digest) => crypto.createHmac('sha256', secret).u
 
 // --- vault ---
 
-// An Ed25519 key: its 32 bytes, in base64.
+// An Ed25519 key, in base64: its PKCS#8 form, or the 32 bytes alone.
 export function signingKey(text, name) {
-	const seed = Buffer.from(text, 'base64');
-	if (seed.length !== 32) throw new Error(`${name} is not an Ed25519 key of 32 bytes in base64`);
-	const key = crypto.createPrivateKey({ format: 'der', type: 'pkcs8',
-		key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]) });
+	const given = Buffer.from(text, 'base64'), head = Buffer.from('302e020100300506032b657004220420', 'hex');
+	const der = given.length === 32 ? Buffer.concat([head, given]) : given;
+	if (der.length !== 48 || der.indexOf(head) !== 0) throw new Error(`${name} is not an Ed25519 key in base64`);
+	const key = crypto.createPrivateKey({ format: 'der', type: 'pkcs8', key: der });
 	const publicKey = crypto.createPublicKey(key).export({ format: 'pem', type: 'spki' });
 	return { key, publicKey, id: hex('sha256', publicKey).slice(0, 16) };
 }

@@ -35,7 +35,8 @@ await check('signing key', async () => {
 		throw new Error('VAULT_SIGNING_KEY is not in the registry of the database');
 });
 await check('connections', async () => {
-	if (await one("SELECT current_setting('max_connections')::int") < 20) throw new Error('max_connections is below 20');
+	const wanted = image(env.AGLEDGER_VERSION).connections ?? 20;
+	if (await one("SELECT current_setting('max_connections')::int") < wanted) throw new Error(`max_connections is below ${wanted}`);
 });
 await pool?.end();
 process.exit(failed ? 1 : 0);
