@@ -4,7 +4,7 @@
 #
 #   make crash              every record, before and after it
 #   CRASH=short             a few of them
-#   CASES="copy back" EVERY=5 SEED=7   otherwise
+#   CASES="copy back" EVERY=5 SEED=7   otherwise;  POINTS="record:44/abandon journal:31/nightly"   these
 #
 # After the kill comes one of: resume; resume, killed itself, and resume; the backup of the night and resume; rollback; abandon.
 cd "$(dirname "$0")/../.." || exit 1
@@ -38,7 +38,7 @@ operate() {
 	case $case in
 	copy | restore | open) "$HOLDFAST" upgrade 1.1.0 ;;
 	ill*) "$HOLDFAST" upgrade 1.1.0-ill ;;
-	back*) "$HOLDFAST" rollback --yes --save-new-writes "$T/new.sql" ;;
+	back*) "$HOLDFAST" rollback --yes --save-new-writes "$T/saved/new.sql" ;;
 	rotation) "$HOLDFAST" run "$T/rotate.yaml" --stack shop ;;
 	esac
 }
@@ -86,7 +86,7 @@ check_databases() {
 
 check_leftovers() {
 	local left
-	left=$(find "$T/app" "$T/vault" "$T/state" "$T/near" "$T/tmp" \( -name '*.holdfast.tmp' -o -name '.new-*' -o -name '*.part' -o -name '*.tmp' -o -name '.*.tmp*' \) -printf '%P\n' 2>/dev/null || :)
+	left=$(find "$T/app" "$T/vault" "$T/state" "$T/near" "$T/tmp" "$T/saved" \( -name '*.holdfast.tmp' -o -name '.new-*' -o -name '*.part' -o -name '*.tmp' -o -name '.*.tmp*' \) -printf '%P\n' 2>/dev/null || :)
 	[ -z "$left" ] || problem "left over: $left"
 	[ -z "$(our_processes)" ] || problem "processes are left"
 	left=$(find "$T"/near/shop/backups/* -maxdepth 0 -type d ! -exec test -e {}/manifest.json \; -print 2>/dev/null || :)
@@ -114,7 +114,7 @@ check_order() {
 	check_vault
 }
 
-# is_right old|new
+# is_right old|new [HOW]
 is_right() {
 	local also
 	wait_until 10 no_backends || problem "sessions are left: $(other_backends)"
@@ -130,8 +130,9 @@ is_right() {
 	check_vault
 	also=$(hf runs --output json | jq -r '.runs[] | select(.is_resumable) | .id')
 	[ -z "$also" ] || problem "not at its end: $also"
-	if [[ $case == back* && $1 == old && -s $T/new.sql ]]; then
-		grep -q '^9001' "$T/new.sql" || problem 'a new row is not saved'
+	if [[ $case == back* && $1 == old && ${2:-resume} == @(resume|again|nightly) ]]; then
+		grep -q "^9001	" "$T/saved/new.sql" || problem "an inserted row is not saved"
+		grep -q "^7	new" "$T/saved/new.sql" || problem "a changed row is not saved"
 	fi
 	[ ! -s "$T/diff" ]
 }
@@ -155,6 +156,9 @@ nightly() {
 	fence=$(hf status "$run" --output json 2>/dev/null | jq -r '.run.steps[]? | select(.id == "fence") | .state')
 	finish hf -q backup
 	[ "$ended" = 0 ] || problem "the backup of the night: $(<"$T/out")"
+	if [ "$case" != rotation ] && [ "$is_resumable" = true ]; then
+		grep -q "run \"$run\" has not come to its end" "$T/out" || problem "the backup does not tell of $run"
+	fi
 	after=$(limit)
 	if [ "$fence" = "done" ] && [ "$before" != "$after" ]; then problem "the backup changed the fence from $before to $after"; fi
 	if [ "$fence" = in_flight ] && [ "$after" != 40 ]; then problem "the fence in flight was not lifted: $after"; fi
@@ -247,7 +251,7 @@ try() { # POINT HOW
 	new:10) [[ $2:$case == @(rollback|back-again):rotation ]] || problem "exit status $ended" ;;
 	*) problem "exit status $ended" ;;
 	esac
-	is_right "$outcome" || outcome="mixed, of $outcome"
+	is_right "$outcome" "$2" || outcome="mixed, of $outcome"
 	row "$1" "$2" "$outcome"
 }
 
@@ -258,6 +262,10 @@ printf '\n%-12s %4s %-58s %-9s %s\n' case n killed "then" 'in service at the end
 turn=0
 for case in $CASES; do
 	learn_case
+	if [ -n "${POINTS:-}" ]; then
+		for point in $POINTS; do try "${point%/*}" "${point#*/}" || row "${point%/*}" "${point#*/}" "ended before it"; done
+		continue
+	fi
 	if [ "$EVERY" = 0 ]; then # two points that differ from case to case
 		for ((i = 0; i < 2; i++)); do
 			kind=$([ $((i % 2)) = 0 ] && echo record || echo journal)

@@ -137,12 +137,13 @@ shop_begin() {
 	wait_until 20 test -s "$app/port" || die 'the application has no port'
 	write_application
 	write_vault
+	lay_out_files
 	make_pristine
 }
 
 lay_out_files() {
-	rm -rf "$T/near" "$T/state" "$T/tmp" "$T/new.sql" "$app/starts"
-	mkdir -m 700 "$T/tmp"
+	rm -rf "$T/near" "$T/state" "$T/tmp" "$T/saved" "$app/starts"
+	mkdir -m 700 "$T/tmp" "$T/saved"
 	printf '# pinned by holdfast\nSHOP_VERSION=1.0.0   # do not edit\nOTHER="x y"\n' >"$app/.env"
 	printf '1.0.0\nsecond line\n' >"$app/VERSION"
 	printf 'services:\n  api:\n    image: shop:1.0.0 # the one\n    x: [ 1,  2 ]\n' >"$app/compose.yaml"
