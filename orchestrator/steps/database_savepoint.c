@@ -403,21 +403,25 @@ static void tell_unchanged(struct step_context *ctx, const struct savepoint *s)
 		step_put_back(ctx, "database \"%s\" is as it was: nothing had been changed in it", s->database);
 }
 
-/* The name in service is somebody else's already: only what comes after the renaming may be left to do. */
-static int finish_put_back(struct savepoint *s, struct error *err)
+/* The name in service is somebody else's: that is right where the upgraded database has the name of a kept one by now. */
+static int check_upgraded(struct savepoint *s, struct error *err)
 {
 	int64_t oid;
 	int rc = savepoint_oid(&s->pg, s->upgraded, &oid, err);
 
-	if (rc < 0)
+	if (rc < 0 || (rc > 0 && oid == s->oid))
+		return rc < 0 ? -1 : 0;
+	err_set(err, ERR_CONFLICT, "database \"%s\" is not the one that was upgraded, and \"%s\" is not either", s->database,
+		s->upgraded);
+	return err_hint(err, "Look which database is which (\"holdfast status\"); the one that was upgraded has oid %lld.",
+		(long long)s->oid);
+}
+
+/* Only what comes after the renaming may be left to do. */
+static int finish_put_back(struct savepoint *s, struct error *err)
+{
+	if (check_upgraded(s, err) < 0)
 		return -1;
-	if (rc == 0 || oid != s->oid) {
-		err_set(err, ERR_CONFLICT, "database \"%s\" is not the one that was upgraded, and \"%s\" is not either",
-			s->database, s->upgraded);
-		return err_hint(err,
-			"Look which database is which (\"holdfast status\"); the one that was upgraded has oid %lld.",
-			(long long)s->oid);
-	}
 	return savepoint_swap(
 		&s->pg, &(struct savepoint_swap){.database = s->database, .upgraded = s->upgraded, .limit = s->limit}, err);
 }
@@ -504,8 +508,14 @@ static int may_undo(struct step_context *ctx, struct error *err)
 	if (open_all(ctx, &s, err) < 0)
 		return -1;
 	rc = savepoint_oid(&s.pg, s.database, &serving, err);
-	if (rc < 0 || serving != s.oid || (s.method == METHOD_COPY && !s.copy_oid))
+	if (rc < 0 || (s.method == METHOD_COPY && !s.copy_oid))
 		return rc < 0 ? -1 : 0;
+	if (serving != s.oid) {
+		rc = check_upgraded(&s, err);
+		if (rc < 0 && err->class == ERR_CONFLICT)
+			err->class = ERR_REFUSED;
+		return rc;
+	}
 	rc = is_unchanged(ctx, &s, err);
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
