@@ -312,12 +312,12 @@ static json_t *restore_parameters(struct step_context *ctx, const char *target, 
 static int restore_beside(struct step_context *ctx, struct savepoint *s, const char *target, struct error *err)
 {
 	cleanup(json_decrefpp) json_t *parameters = NULL, *steps = NULL;
-	cleanup(mem_freep) char *conninfo = NULL;
+	cleanup(mem_freep) char *conninfo = NULL, *label = mem_printf("%s-put-back", ctx->step_id);
 
 	if (step_resolve(ctx, "database", &conninfo, err) < 0)
 		return -1;
 	parameters = restore_parameters(ctx, target, conninfo);
-	if (step_plan_run(ctx, "put-back", "restore", parameters, &steps, err) < 0)
+	if (step_plan_run(ctx, label, "restore", parameters, &steps, err) < 0)
 		return -1;
 	return savepoint_adopt(&s->pg, s->database, target, ctx->events, err);
 }

@@ -154,7 +154,14 @@ static int undo_backup(struct step_context *ctx, struct error *err)
 
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
-	return plan_parameters_of(ctx, &parameters, err) < 0 ? -1 : step_plan_undo(ctx, ctx->step_id, parameters, err);
+	if (plan_parameters_of(ctx, &parameters, err) < 0)
+		return -1;
+	if (step_plan_undo(ctx, ctx->step_id, parameters, err) == 0)
+		return 0;
+	if (err->class != ERR_REFUSED)
+		return -1;
+	err_clear(err); /* the set exists, and what was begun after that is undone */
+	return 0;
 }
 
 const struct step_kind step_backup = {
