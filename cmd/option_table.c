@@ -118,6 +118,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "the release notes of this major version have been read"},
 	[OPT_SKIP_BACKUP] = {"skip-backup", .type = OPTION_FLAG, .commands = FOR(CMD_UPGRADE), .param = "skip_backup",
 		.about = "upgrade without a backup before it; needs --yes, and a rollback cannot put the database back"},
+	[OPT_SERVER_WAIT] = {"server-wait", .type = OPTION_DURATION, .commands = RUNNERS, .arg = "TIME", .fallback = "30s",
+		.about = "how long to wait for a server that does not answer: as long as it may take to restart"},
 	[OPT_DRY_RUN] = {"dry-run", .type = OPTION_FLAG,
 		.commands = LONG_PLANS | FOR(CMD_RUN) | FOR(CMD_MIGRATE) | FOR(CMD_PRUNE) | FOR(CMD_ROLLBACK),
 		.about = "check everything, print the steps (prune: the sets; migrate: run them and roll back), change nothing"},

@@ -123,6 +123,7 @@ int runner_open(struct app *app, const char *stack, const char *conninfo, struct
 		.host = &ret->host,
 		.guard = &ret->guard,
 		.lock_timeout_ms = option_duration_ms(&app->options, OPT_LOCK_TIMEOUT),
+		.server_wait_ms = option_duration_ms(&app->options, OPT_SERVER_WAIT),
 		.is_dry_run = option_flag(&app->options, OPT_DRY_RUN),
 		.cancel = &app->cancel,
 		.events = &app->ui.sink,

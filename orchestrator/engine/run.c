@@ -20,8 +20,6 @@
 #include "orchestrator/engine/retry.h"
 #include "orchestrator/engine/summary.h"
 
-#define GUARD_RETRY_MS 30000
-
 /* --- what the other files of the run use --- */
 
 int run_record(struct run *run, json_t *record, struct error *err)
@@ -150,8 +148,8 @@ bool run_may_miss_guard(struct run *run, struct error *err)
 int run_take_guard(struct run *run, struct error *err)
 {
 	struct run_guard *g = run->o->guard;
-	int64_t timeout_ms = run->o->lock_timeout_ms;
-	int64_t until_ms = clock_mono_ms() + (timeout_ms > GUARD_RETRY_MS ? timeout_ms : GUARD_RETRY_MS);
+	int64_t timeout_ms = run->o->lock_timeout_ms, wait_ms = run->o->server_wait_ms;
+	int64_t until_ms = clock_mono_ms() + (timeout_ms > wait_ms ? timeout_ms : wait_ms);
 
 	for (int failures = 1; g && g->acquire(g->ctx, timeout_ms, run->o->cancel, err) < 0; failures++) {
 		struct error cannot cleanup(err_clear) = ERROR_INIT;

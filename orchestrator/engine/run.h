@@ -31,7 +31,8 @@ struct run_options {
 	const struct step_kind *const *kinds; /* NULL-terminated */
 	void *host;
 	struct run_guard *guard; /* may be NULL */
-	int64_t lock_timeout_ms; /* for a server that does not answer at least half a minute */
+	int64_t lock_timeout_ms; /* of the locks; a server that does not answer is waited for as long, too */
+	int64_t server_wait_ms;  /* … and at least this long */
 	bool is_dry_run;         /* checks and expands everything, runs only kinds with runs_in_dry_run, writes no journal */
 	struct cancel *cancel;   /* signals */
 	struct event_sink *events;

@@ -8,7 +8,7 @@ unset "${!HOLDFAST_@}" "${!PG@}" "${!AWS_@}" XDG_CONFIG_HOME
 . tests/lib/pg.sh
 
 HOLDFAST=${HOLDFAST:-$PWD/build/holdfast}
-export HOME=$T_TMP/home HOLDFAST_STATE_DIR=$T_TMP/state
+export HOME=$T_TMP/home HOLDFAST_STATE_DIR=$T_TMP/state HOLDFAST_SERVER_WAIT=1s
 mkdir "$HOME"
 pg_start
 repository=$T_TMP/repository

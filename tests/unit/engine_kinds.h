@@ -307,6 +307,7 @@ static inline struct run_options world_options(
 {
 	*sink = (struct event_sink){.emit = world_emit, .ctx = w};
 	return (struct run_options){.state_dir = w->state_dir,
+		.server_wait_ms = 30000,
 		.stack = "shop",
 		.plan_name = "plan.yaml",
 		.plan_text = plan,
