@@ -6,7 +6,8 @@
 #   CRASH=short             a few of them
 #   CASES="copy back" EVERY=5 SEED=7   otherwise;  POINTS="record:44/abandon journal:31/nightly"   these
 #
-# After the kill comes one of: resume; resume, killed itself, and resume; the backup of the night and resume; rollback; abandon.
+# After the kill comes one of: resume; resume, killed itself, and resume; the backup of the night and resume; rollback; rollback, killed, and
+# resume; abandon; and the server killed, too, and resume or abandon.
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/crash/upgrade_lib.sh
 . tests/crash/upgrade_lib.sh
@@ -130,7 +131,7 @@ is_right() {
 	check_vault
 	also=$(hf runs --output json | jq -r '.runs[] | select(.is_resumable) | .id')
 	[ -z "$also" ] || problem "not at its end: $also"
-	if [[ $case == back* && $1 == old && ${2:-resume} == @(resume|again|nightly) ]]; then
+	if [[ $case == back* && $1 == old && ${2:-resume} == @(resume|again|nightly|power) ]]; then
 		grep -q "^9001	" "$T/saved/new.sql" || problem "an inserted row is not saved"
 		grep -q "^7	new" "$T/saved/new.sql" || problem "a changed row is not saved"
 	fi
@@ -164,6 +165,13 @@ nightly() {
 	if [ "$fence" = in_flight ] && [ "$after" != 40 ]; then problem "the fence in flight was not lifted: $after"; fi
 }
 
+# The server dies with us, as when the power goes: it forgets its counters.
+power_cut() {
+	pg_stop main immediate
+	server_start
+	unset PGDATABASE PGDATA
+}
+
 # As an operator would; $expected: the end that must be, or empty where the run decides.
 bring_to_an_end() { # HOW
 	expected=
@@ -175,6 +183,7 @@ bring_to_an_end() { # HOW
 	again)
 		if is_open; then strike "record:$((1 + RANDOM % ${#labels[@]}))" hf resume || :; fi
 		;;
+	power*) power_cut ;;
 	back-again)
 		# where it is refused, or dies before it is said to go back, the run goes on as it was
 		[[ $state == @(rolled_back|refused) ]] || strike "record:$((1 + RANDOM % 20))" hf rollback "$run" --yes --discard-new-writes || ended=$status
@@ -190,7 +199,7 @@ bring_to_an_end() { # HOW
 			if [ "$case:$ended" = rotation:10 ]; then expected=new; fi
 		fi
 		;;
-	abandon)
+	abandon | power-abandon)
 		if is_open; then
 			finish hf abandon "$run" --yes
 			expected=old
@@ -255,7 +264,7 @@ try() { # POINT HOW
 	row "$1" "$2" "$outcome"
 }
 
-ways=(resume again nightly rollback abandon back-again)
+ways=(resume again nightly rollback abandon back-again power power-abandon)
 
 shop_begin
 printf '\n%-12s %4s %-58s %-9s %s\n' case n killed "then" 'in service at the end'
@@ -275,13 +284,13 @@ for case in $CASES; do
 	fi
 	for ((n = 1; ; n += EVERY)); do
 		try "record:$n" resume || break
-		try "journal:$n" "${ways[turn++ % 6]}" || break
+		try "journal:$n" "${ways[turn++ % ${#ways[@]}]}" || break
 		((n % 6)) || try "journal:$n:term" resume || break
 	done
 	# between the records: the statements and files of a step
 	for kind in swap edit migration; do
 		for ((n = 1; ; n += EVERY)); do
-			try "$kind:$n" "${ways[turn++ % 6]}" || break
+			try "$kind:$n" "${ways[turn++ % ${#ways[@]}]}" || break
 		done
 	done
 done
