@@ -177,3 +177,10 @@ t_is "$(tr '\n' ' ' <"$app/calls")" 'stop start 1.3.0 '
 : >"$app/calls"
 t_exit 0 hf restore latest --target-db shop_beside
 t_is "$(<"$app/calls")" '' 'beside it nothing is stopped'
+
+t_begin files_that_were_changed_after_they_were_applied_stop_nothing
+: >"$app/calls"
+printf -- '-- changed\n' >>"$app/migrations/001_customers.sql"
+t_exit 7 hf upgrade 1.3.1
+t_match "$t_err" '001_customers.sql'
+t_is "$(tr '\n' ' ' <"$app/calls")" 'pull 1.3.1 ' 'no service was stopped'
