@@ -4,7 +4,7 @@
 #
 #   make crash              every record, before and after it
 #   CRASH=short             a few of them
-#   CASES="copy back" EVERY=5 SEED=7   otherwise;  POINTS="record:44/abandon journal:31/nightly"   these
+#   CASES="copy back" START=2 EVERY=5 SEED=7   otherwise;  POINTS="record:44/abandon journal:31/nightly"   these
 #
 # After the kill comes one of: resume; resume, killed itself, and resume; the backup of the night and resume; rollback; rollback, killed, and
 # resume; abandon; and the server killed, too, and resume or abandon.
@@ -32,6 +32,7 @@ prepare() {
 	shop_fresh
 	[[ $case == back* ]] || return 0
 	hf -q upgrade 1.1.0 >"$T/out" 2>&1 || die "no upgrade to take back: $(<"$T/out")"
+	if [ "$case" = back-restore ]; then hf -q backup; fi # the set of before must outlive it
 	sql -d shop -c "INSERT INTO orders VALUES (9001, E'tab\\there')" -c "UPDATE orders SET what = 'new' WHERE id = 7" -c "SELECT pg_stat_force_next_flush()" >"$T/out"
 }
 
@@ -221,6 +222,10 @@ row() { # POINT HOW OUTCOME
 	case $1 in
 	record:*) label="before ${labels[n - 1]:-?}" ;;
 	journal:*) label="after ${labels[n - 1]:-?}" ;;
+	inside:*)
+		n=${1##*:}
+		label=${1%:*}
+		;;
 	*) label="${1%%:*}" ;;
 	esac
 	[[ $1 != *:term ]] || label+=' (SIGTERM)'
@@ -282,15 +287,22 @@ for case in $CASES; do
 		done
 		continue
 	fi
-	for ((n = 1; ; n += EVERY)); do
+	for ((n = ${START:-1}; ; n += EVERY)); do
 		try "record:$n" resume || break
 		try "journal:$n" "${ways[turn++ % ${#ways[@]}]}" || break
 		((n % 6)) || try "journal:$n:term" resume || break
 	done
 	# between the records: the statements and files of a step
 	for kind in swap edit migration; do
-		for ((n = 1; ; n += EVERY)); do
+		for ((n = ${START:-1}; ; n += EVERY)); do
 			try "$kind:$n" "${ways[turn++ % ${#ways[@]}]}" || break
+		done
+	done
+	# in the middle of the application's own programs
+	for place in stop-begin stop-end start-begin start-end; do
+		for ((n = 1; ; n++)); do
+			[ "$case" != rotation ] || break
+			try "inside:$place:$n" "${ways[turn++ % ${#ways[@]}]}" || break
 		done
 	done
 done

@@ -15,11 +15,27 @@ hf() { "$HOLDFAST" "$@"; }
 # ---- the application ----
 
 # Started, it looks which version it is by each of its pins and which schema it has before it, as a client whom a fence keeps out.  What
-# does not go together it calls mixed, and notes.
+# does not go together it calls mixed, and notes.  Told to, by a file "strike" with a place and a number, either of its programs kills who has
+# started it when it comes to that place for the Nth time.
 write_application() {
+	cat >"$app/here" <<-'SH'
+		here() {
+			read -r place n 2>/dev/null <strike || return 0
+			[ "$place" = "$1" ] || return 0
+			if [ "$n" -gt 1 ]; then
+				echo "$place $((n - 1))" >strike
+				return 0
+			fi
+			rm strike
+			kill -KILL "$PPID"
+			exec sleep 5
+		}
+	SH
 	cat >"$app/start" <<-SH
 		#!/bin/sh
 		cd "\$(dirname "\$0")" || exit 1
+		. ./here
+		here start-begin
 		env=\$(sed -n 's/^SHOP_VERSION=\([^ ]*\).*/\1/p' .env)
 		image=\$(sed -n 's/^ *image: shop:\([^ ]*\).*/\1/p' compose.yaml)
 		read -r file <VERSION
@@ -32,12 +48,16 @@ write_application() {
 		echo "\$status \$env \$file \$image \$schema" >>starts
 		printf '200\n{"status": "%s", "version": "%s"}\n' "\$status" "\$env" >www/health.next && mv www/health.next www/health
 		: >running
+		here start-end
 	SH
 	cat >"$app/stop" <<-'SH'
 		#!/bin/sh
 		cd "$(dirname "$0")" || exit 1
+		. ./here
+		here stop-begin
 		rm -f running
 		printf '503\nstopped\n' >www/health.next && mv www/health.next www/health
+		here stop-end
 	SH
 	chmod +x "$app/start" "$app/stop"
 	printf 'CREATE TABLE IF NOT EXISTS customers (id int PRIMARY KEY);\n' >"$app/migrations/001_customers.sql"
@@ -142,7 +162,7 @@ shop_begin() {
 }
 
 lay_out_files() {
-	rm -rf "$T/near" "$T/state" "$T/tmp" "$T/saved" "$app/starts"
+	rm -rf "$T/near" "$T/state" "$T/tmp" "$T/saved" "$app/starts" "$app/strike"
 	mkdir -m 700 "$T/tmp" "$T/saved"
 	printf '# pinned by holdfast\nSHOP_VERSION=1.0.0   # do not edit\nOTHER="x y"\n' >"$app/.env"
 	printf '1.0.0\nsecond line\n' >"$app/VERSION"
@@ -205,12 +225,19 @@ world() {
 # ---- killed ----
 
 status=0
-# strike POINT command…
+# strike POINT command…: POINT is one of base/crashpoint.h, or inside:PLACE:N
 strike() {
 	local point=$1
 	shift
 	status=0
-	HOLDFAST_CRASH_AT=$point "$@" >"$T/out" 2>&1 </dev/null || status=$?
+	case $point in
+	inside:*)
+		echo "${point#inside:}" | tr : ' ' >"$app/strike"
+		"$@" >"$T/out" 2>&1 </dev/null || status=$?
+		rm -f "$app/strike"
+		;;
+	*) HOLDFAST_CRASH_AT=$point "$@" >"$T/out" 2>&1 </dev/null || status=$? ;;
+	esac
 	case $point:$status in
 	*:term:5 | *:137) return 0 ;;
 	*:0 | *:7) return 1 ;;
