@@ -158,8 +158,7 @@ static int add_version(struct app *app, const struct target *t, json_t *paramete
 	if (find_unfinished(app, t->stack, &unfinished, err) < 0)
 		return -1;
 	if (unfinished)
-		ui_alarm(&app->ui, "run \"%s\" has not come to its end: this set may be of a stack between two versions",
-			unfinished);
+		ui_alarm(&app->ui, "run \"%s\" has not come to its end: this set is of a stack in the middle of it", unfinished);
 	if (!t->config_stack || option_is_given(&app->options, OPT_APP_VERSION))
 		return 0;
 	if (config_stack_version(t->config_stack, &version, err) < 0)

@@ -141,7 +141,7 @@ run=$(newest_run)
 t_exit 10 hf upgrade 1.4.0
 t_match "$t_err" "$run"
 t_exit 0 hf -q backup
-t_match "$t_err" "run \"$run\" has not come to its end: this set may be of a stack between two versions"
+t_match "$t_err" "run \"$run\" has not come to its end: this set is of a stack in the middle of it"
 t_is "$(hf show latest --output json | jq -r ".. | .app_version? // empty" | head -n 1)" "1.1.0, during $run"
 t_exit 0 hf resume "$run"
 t_is "$(state)" '1.3.0 1.3.0 001,002,003 5000'
