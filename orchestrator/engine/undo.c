@@ -106,11 +106,12 @@ static enum outcome undo_all(
 	return WENT_ON;
 }
 
-/* Checks alone need no proof that the old state works: nothing was changed. */
+/* Checks alone, and questions to a service, need no proof that the old state works: nothing was put back. */
 static bool is_worth_a_proof(const struct run *run)
 {
 	for (size_t i = 0; i < run->plan.forward_count; i++)
-		if (!run->plan.steps[i].kind->runs_in_dry_run && run->state.steps[i].state == STEP_UNDONE)
+		if (!run->plan.steps[i].kind->runs_in_dry_run && run->plan.steps[i].kind->undo &&
+			run->state.steps[i].state == STEP_UNDONE)
 			return true;
 	return false;
 }

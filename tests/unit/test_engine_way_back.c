@@ -35,8 +35,10 @@ static const struct step_kind kind_told = {.name = "test.told",
 	.undo = told_undo,
 	.may_undo = told_may,
 	.unfence = told_unfence};
+/* Asks a service: there is nothing to undo. */
+static const struct step_kind kind_ask = {.name = "test.ask", .params = check_params, .outputs = check_outputs, .run = check_run};
 static const struct step_kind *const kinds[] = {
-	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &kind_told, NULL};
+	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &kind_told, &kind_ask, NULL};
 
 struct fixture {
 	struct world w;
@@ -161,6 +163,12 @@ static void checks_alone_need_neither_a_way_back_nor_a_proof(void **state)
 	assert_int_equal(f->r.status, RUN_FAILED);
 	assert_file(&f->w, "proof", "");
 	assert_state(f, "refused", false);
+	start(f,
+		"name: up\non_failure: rollback\nsteps:\n  - { id: first, uses: test.ask }\n"
+		"  - { id: ask, uses: test.ask, with: { is_bad: true } }\n"
+		"after_rollback:\n  - { id: prove, uses: file.write, with: { name: proof, text: x } }\n");
+	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
+	assert_file(&f->w, "proof", "");
 }
 
 static void an_unproven_rollback_is_stuck_and_resumes(void **state)
