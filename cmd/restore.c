@@ -218,6 +218,16 @@ static int adapt_parameters(const struct app *app, enum what what, json_t *param
 	return 0;
 }
 
+/* A pin that cannot be read keeps nobody from restoring: it may be what was lost. */
+static void add_version(const struct target *t, json_t *parameters)
+{
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+	char *version cleanup(mem_freep) = NULL;
+
+	if (t->config_stack && config_stack_version(t->config_stack, &version, &ignored) > 0)
+		json_object_set_new(parameters, "pinned_version", json_string(version));
+}
+
 /* Only a swap takes the database away from the application: it is stopped for that, and started and examined afterwards. */
 static int add_services(const struct target *t, const struct embedded_plan *plan, json_t *parameters, struct error *err)
 {
@@ -225,6 +235,7 @@ static int add_services(const struct target *t, const struct embedded_plan *plan
 
 	if (yaml_parse(&doc, plan->name, plan->text, plan->size, err) < 0)
 		return -1;
+	add_version(t, parameters);
 	return config_plan_parameters(t->config_stack, yaml_get(doc.root, "parameters"), parameters, err);
 }
 

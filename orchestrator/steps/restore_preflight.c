@@ -12,6 +12,7 @@ static const struct param_spec params[] = {
 	{"no_owner", PARAM_BOOL, .default_text = "false", .about = "restore neither owners nor privileges"},
 	{"map_role", PARAM_MAP, .about = "roles of the set → roles of this server"},
 	{"pg_bindir", PARAM_STRING, .about = "directory of pg_restore"},
+	{"pinned_version", PARAM_STRING, .about = "the application's version that is pinned now; a set of another one is told"},
 	{"secrets", PARAM_MAP,
 		.about = "name → where a secret of the application stands, which is compared with the set's fingerprint"},
 	{"accept_other_secrets", PARAM_BOOL, .default_text = "false",
@@ -52,6 +53,17 @@ static void tell_files(struct step_context *ctx, const struct inventory *inv)
 		step_output_str(ctx, "files", buf_str(&b));
 }
 
+/* Old rows under new code, or the other way round: what starts may migrate them, or not understand them. */
+static void tell_version(struct step_context *ctx, const struct manifest *m)
+{
+	const char *pinned = step_str(ctx, "pinned_version");
+
+	if (pinned && m->app_version && strcmp(pinned, m->app_version) != 0)
+		event_text(ctx->events, EVENT_WARNING,
+			"backup set \"%s\" was taken under version \"%s\" of the application, and \"%s\" is pinned now",
+			m->backup_id, m->app_version, pinned);
+}
+
 static int run(struct step_context *ctx, struct error *err)
 {
 	cleanup(restore_job_close) struct restore_job job = {0};
@@ -65,6 +77,7 @@ static int run(struct step_context *ctx, struct error *err)
 		return -1;
 	if (restore_preflight(&job.options, err) < 0 || restore_check_target(&job.options, !step_bool(ctx, "is_new"), err) < 0)
 		return -1;
+	tell_version(ctx, &job.manifest);
 	tell_files(ctx, &job.manifest.inventory);
 	return step_bool(ctx, "swap") && step_bool(ctx, "is_new") ? check_swap(ctx, err) : 0;
 }

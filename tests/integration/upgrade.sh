@@ -172,6 +172,7 @@ t_begin a_restore_stops_and_starts_the_application
 : >"$app/calls"
 psql -qXd shop -c 'DELETE FROM orders WHERE id < 100'
 t_exit 0 hf restore latest --yes
+t_match "$t_err" 'was taken under version "1.1.0" of the application, and "1.3.0" is pinned now'
 t_is "$(state)" '1.3.0 1.3.0 001,002 5000' 'of the last set, which was taken before the upgrade'
 t_is "$(tr '\n' ' ' <"$app/calls")" 'stop start 1.3.0 '
 : >"$app/calls"
