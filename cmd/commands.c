@@ -58,8 +58,8 @@ const struct command commands[CMD_COUNT] = {
 		.doc = "Runs the plan \"upgrade\" of the stack, or the built-in one: checks first, then a\n"
 		       "backup that is verified; the services are stopped, the schema is migrated, and\n"
 		       "only when that has succeeded the new version is pinned, started and examined.\n"
-		       "What is done is journaled before and after, so that a run that was killed goes on\n"
-		       "with \"holdfast resume\".\n"
+		       "What is done is journaled before and after, so that a run that was killed goes\n"
+		       "on with \"holdfast resume\".\n"
 		       "\n"
 		       "When a step fails, what was done is undone: pins, database and services are as\n"
 		       "they were, the old version serves, and the exit status is 7.  Later, \"holdfast\n"
@@ -70,14 +70,15 @@ const struct command commands[CMD_COUNT] = {
 			   "holdfast upgrade 2.0.0 --stack shop --accept-major",
 		.statuses = "3, 4, 5, 6, 7, 9, 10", .run = cmd_upgrade, .needs_config = true},
 	[CMD_MIGRATE] = {"migrate", "[status|up]", 0, 1, "apply schema migrations, each exactly once",
-		.doc = "status, the default, compares a directory of SQL files with what the database says\n"
-		       "is applied, and changes nothing; it ends with exit status 8 where they disagree:\n"
-		       "an applied file that was changed or is missing, one that came too late.\n"
+		.doc = "status, the default, compares a directory of SQL files with what the database\n"
+		       "says is applied, and changes nothing; it ends with exit status 8 where they\n"
+		       "disagree: an applied file that was changed or is missing, one that came too\n"
+		       "late.\n"
 		       "\n"
-		       "up applies what is pending, in order, each file in one transaction together with\n"
-		       "the row that says so.  What golang-migrate, dbmate, Flyway or AGLedger has applied\n"
-		       "is taken over.  With --dry-run all of it runs in one transaction that is rolled\n"
-		       "back, and takes locks like the real one.\n"
+		       "up applies what is pending, in order, each file in one transaction together\n"
+		       "with the row that says so.  What golang-migrate, dbmate, Flyway or AGLedger has\n"
+		       "applied is taken over.  With --dry-run all of it runs in one transaction that is\n"
+		       "rolled back, and takes locks like the real one.\n"
 		       "\n"
 		       "Where the configuration names a command instead of a directory, up runs that.",
 		.example = "holdfast migrate --stack shop\nholdfast migrate up --stack shop --to 20261120\n"
@@ -85,10 +86,10 @@ const struct command commands[CMD_COUNT] = {
 		.statuses = "4, 5, 8, 10", .words = "status up", .run = cmd_migrate, .needs_config = true},
 	[CMD_GATE] = {"gate", "[VERSION]", 0, 1,
 		.about = "may this version of the application start on the schema that is there?",
-		.doc = "For start scripts: old code on a newer schema mostly starts without a word.  Asks\n"
-		       "the database for the version of its schema and compares it with what the stack's\n"
-		       "\"gate\" says of VERSION, or of the version that is pinned.  Takes no lock, writes\n"
-		       "nothing.  Exit status 0: it may start; 10: it must not.",
+		.doc = "For start scripts: old code on a newer schema mostly starts without a word.\n"
+		       "Asks the database for the version of its schema and compares it with what the\n"
+		       "stack's \"gate\" says of VERSION, or of the version that is pinned.  Takes no\n"
+		       "lock, writes nothing.  Exit status 0: it may start; 10: it must not.",
 		.example = "holdfast gate --stack shop && exec node server.js", .statuses = "10", .run = cmd_gate,
 		.needs_config = true},
 	[CMD_PRUNE] = {"prune", .about = "remove the backup sets that the retention policy no longer wants",

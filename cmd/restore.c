@@ -169,7 +169,8 @@ static const char *const plan_names[] = {
 /* Options that say what of a set is restored, and where. */
 static int choose(const struct options *o, enum what *ret, struct error *err)
 {
-	static const enum option_id others[] = {OPT_TABLE, OPT_TARGET_DB, OPT_NO_OWNER, OPT_MAP_ROLE, OPT_VERIFY, OPT_PG_BINDIR};
+	static const enum option_id others[] = {
+		OPT_TABLE, OPT_TARGET_DB, OPT_NO_OWNER, OPT_MAP_ROLE, OPT_VERIFY, OPT_PG_BINDIR, OPT_ACCEPT_OTHER_SECRETS};
 	bool is_to = option_is_given(o, OPT_FILES_TO);
 
 	if (!option_flag(o, OPT_FILES_ONLY)) {
@@ -203,6 +204,8 @@ static int adapt_parameters(const struct app *app, enum what what, json_t *param
 	json_object_set_new(parameters, "backup", json_string(app->options.operands[0]));
 	if (what == BESIDE)
 		json_object_set_new(parameters, "swap", json_false());
+	if (what == TABLES || is_files(what)) /* they are compared when a whole database is restored */
+		json_object_del(parameters, "accept_other_secrets");
 	if (!is_files(what))
 		return 0;
 	for (const char *const *name = (const char *const[]){"database", "jobs", "tables", "target_db", "no_owner", "map_role",
