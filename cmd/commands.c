@@ -181,13 +181,14 @@ const struct command commands[CMD_COUNT] = {
 	[CMD_ABANDON] = {"abandon", "RUN", 1, 1, "undo a run that did not finish, and close it",
 		.doc = "Undoes its steps in reverse order: a half-written archive, a half-filled\n"
 		       "database are removed.  The run cannot be resumed afterwards.\n"
+		       "Refused where a point of no return is behind a run that must come to its end.\n"
 		       "\n"
 		       "With --force nothing is undone: for a run whose plan is lost, or whose server\n"
 		       "or repository is gone for good.  It is closed in the journal, clients are let in\n"
 		       "again where that can be done, and what may be left behind is listed.  Without\n"
 		       "--yes it asks; where nobody can be asked it changes nothing and ends with exit\n"
 		       "status 2.",
-		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9", .run = cmd_abandon,
+		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9, 10", .run = cmd_abandon,
 		.needs_config = true},
 	[CMD_ROLLBACK] = {"rollback", "[RUN]", 0, 1, "put back what a run has changed, also when it is done",
 		.doc = "Undoes every step of the run in reverse order, then runs the steps its plan has\n"

@@ -33,10 +33,27 @@ static int is_passed(struct run *run, const struct plan_step *step, struct error
 	return attempt(run, step, VERB_PROBE, &progress, NULL, err);
 }
 
-static int refuse_passed(const struct run *run, const struct plan_step *step, struct error *err)
+static int refuse_passed(const struct run *run, const struct plan_step *step, const char *what, struct error *err)
 {
-	err_set(err, ERR_REFUSED, "run \"%s\" cannot be rolled back: step \"%s\" is a point of no return", run->run_id, step->id);
+	err_set(err, ERR_REFUSED, "run \"%s\" cannot be %s: step \"%s\" is a point of no return", run->run_id, what, step->id);
 	return err_detail(err, "It and the steps before it stay done. Nothing was changed.");
+}
+
+int run_check_passed(struct run *run, const char *what, struct error *err)
+{
+	for (size_t i = run->plan.forward_count; i-- > 0;) {
+		const struct plan_step *step = &run->plan.steps[i];
+		int rc = state_step(&run->state, step->id)->has_effect ? is_passed(run, step, err) : 0;
+
+		if (rc == 0)
+			continue;
+		if (rc > 0) {
+			refuse_passed(run, step, what, err);
+			err_hint(err, "When the cause is mended, run \"holdfast resume %s\" to go on.", run->run_id);
+		}
+		return -1;
+	}
+	return 0;
 }
 
 /* Asks one step that has an effect. */
@@ -46,7 +63,7 @@ static int ask_step(struct run *run, const struct plan_step *step, struct error 
 	int rc = is_passed(run, step, err);
 
 	if (rc != 0)
-		return rc < 0 ? -1 : refuse_passed(run, step, err);
+		return rc < 0 ? -1 : refuse_passed(run, step, "rolled back", err);
 	if (step->kind->may_undo && attempt(run, step, VERB_MAY_UNDO, &progress, NULL, err) < 0)
 		return err->class == ERR_REFUSED ? err_detail(err, "Nothing was changed.") : -1;
 	return 0;

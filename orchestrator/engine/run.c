@@ -464,6 +464,7 @@ void run_go_on(struct run *run, struct run_result *ret)
 static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struct error *err)
 {
 	if (run_take_guard(run, err) < 0 ||
+		(is_abandon && run->plan.must_finish && run_check_passed(run, "abandoned", err) < 0) ||
 		run_record(run, json_pack("{s:s, s:i}", "type", "run.resumed", "pid", (int)getpid()), err) < 0)
 		return -1;
 	if (is_abandon && run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "abandon"), err) < 0)

@@ -78,7 +78,8 @@ int run_start(const struct run_options *options, struct run_result *ret, struct 
 int run_resume(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
 /* Undoes the done and in-flight steps of an interrupted or failed run in reverse order and closes it: it cannot be resumed.
  * RUN_ROLLED_BACK; RUN_FAILED with ERR_REFUSED when a point of no return is done: what came after it is undone, the rest stays, and the
- * run is closed all the same; RUN_STUCK when an undo failed: run_resume() goes on undoing. */
+ * run is closed all the same, unless its plan must finish: then nothing is changed, and -1 with ERR_REFUSED; RUN_STUCK when an undo
+ * failed: run_resume() goes on undoing. */
 int run_abandon(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;
 /*
  * Undoes a run that is done, failed, interrupted or waiting, and runs its plan's steps after the rollback.  Every step is asked first:

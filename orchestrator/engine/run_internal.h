@@ -125,6 +125,11 @@ int run_check_others(struct run *run, struct error *err) must_check;
 /* ERR_REFUSED: a later run has built upon what ${run} did. */
 int run_check_later(struct run *run, struct error *err) must_check;
 
+/* --- rollback.c --- */
+
+/* ERR_REFUSED: a point of no return is behind it.  ${what}: "abandoned". */
+int run_check_passed(struct run *run, const char *what, struct error *err) must_check;
+
 /* --- nested.c --- */
 
 /* Calls ${visit} for the directory of every run inside a step of the run in ${dir}; -1 stops. */

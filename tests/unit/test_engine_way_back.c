@@ -332,6 +332,31 @@ static void behind_a_point_of_no_return_nothing_goes_back(void **state)
 	assert_file(&f->w, "one", "new");
 }
 
+static void nor_is_what_must_finish_given_up(void **state)
+{
+	struct fixture *f = *state;
+	char *message cleanup(mem_freep) = NULL, *before cleanup(mem_freep) = NULL, *after cleanup(mem_freep) = NULL;
+
+	f->w.fail_times = 1;
+	f->w.fail_class = ERR_FAILED;
+	start(f,
+		"name: up\nmust_finish: true\nsteps:\n  - { id: swap, uses: file.final, with: { name: swap, text: x } }\n"
+		"  - { id: one, uses: file.write, with: { name: one, text: new } }\n"
+		"  - { id: act, uses: test.act }\n");
+	assert_int_equal(f->r.status, RUN_FAILED);
+	message = mem_printf("run \"%s\" cannot be abandoned: step \"swap\" is a point of no return", f->r.run_id);
+	before = world_journal(&f->w, f->r.run_id);
+	assert_int_equal(run_abandon(&f->o, f->r.run_id, &(struct run_result){0}, &f->err), -1);
+	assert_int_equal(f->err.class, ERR_REFUSED);
+	assert_string_equal(f->err.message, message);
+	assert_string_equal(f->err.detail, "It and the steps before it stay done. Nothing was changed.");
+	after = world_journal(&f->w, f->r.run_id);
+	assert_string_equal(before, after);
+	assert_file(&f->w, "one", "new");
+	resume(f);
+	assert_state(f, "done", false);
+}
+
 static void what_came_last_goes_back_first(void **state)
 {
 	struct fixture *f = *state;
@@ -519,6 +544,7 @@ int main(void)
 		TEST(a_stuck_rollback_may_be_asked_for_again_with_other_choices),
 		TEST(a_failed_run_is_rolled_back_by_hand),
 		TEST(behind_a_point_of_no_return_nothing_goes_back),
+		TEST(nor_is_what_must_finish_given_up),
 		TEST(what_came_last_goes_back_first),
 		TEST(a_person_is_asked),
 		TEST(nobody_is_asked_where_nothing_was_changed),
