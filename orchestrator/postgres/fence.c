@@ -7,9 +7,9 @@
 
 #define LOOK_MS 50
 
-/* Clients in the database, of which a role that is no superuser sees no more than that they are there; the run's own lock is kept in it only where the server has no other database, and writes nothing. */
+/* Clients in the database, of which a role that is no superuser sees no more than that they are there and whose they are (autovacuum is nobody's); the run's own lock is kept in it only where the server has no other database, and writes nothing. */
 #define CLIENTS \
-	"FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE a.datname = $1 " \
+	"FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE a.datname = $1 AND a.usesysid IS NOT NULL " \
 	"AND a.pid <> pg_catalog.pg_backend_pid() AND COALESCE(a.backend_type, 'client backend') = 'client backend' AND a.application_name <> 'holdfast lock'"
 
 int fence_check_role(struct pg *maintenance, const char *database, struct error *err)

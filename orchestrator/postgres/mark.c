@@ -20,13 +20,14 @@ enum table_at { AT_SCHEMA, AT_NAME, AT_INSERTED, AT_UPDATED, AT_DELETED, AT_LIVE
 
 static int take_head(struct pg *pg, json_t *mark, struct error *err)
 {
-	static const char *const names[] = {"database_oid", "database", "snapshot", "lsn", "stats_reset", "server_stats_reset"};
+	static const char *const names[] = {
+		"database_oid", "database", "snapshot", "lsn", "stats_reset", "server_stats_reset", "track_counts"};
 	PGresult *res cleanup(pg_clearp) = NULL;
 
 	/* The reset time of the shared statistics is when a crashed server began anew with empty ones. */
 	if (pg_exec(pg,
 		    "SELECT d.oid, d.datname, pg_catalog.txid_current_snapshot(), CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE "
-		    "pg_catalog.pg_current_wal_lsn() END, COALESCE(s.stats_reset::text, ''), COALESCE(b.stats_reset::text, '') "
+		    "pg_catalog.pg_current_wal_lsn() END, COALESCE(s.stats_reset::text, ''), COALESCE(b.stats_reset::text, ''), pg_catalog.current_setting('track_counts') "
 		    "FROM pg_catalog.pg_database d JOIN pg_catalog.pg_stat_database s ON s.datid = d.oid, pg_catalog.pg_stat_bgwriter b "
 		    "WHERE d.datname = pg_catalog.current_database()",
 		    &res, err) < 0)
@@ -268,12 +269,20 @@ static int64_t counter(const json_t *entry, enum table_at at)
 	return json_integer_value(json_array_get(entry, at));
 }
 
+/* Where the server does not count what is done there is nothing to compare. */
+static bool is_counting(const json_t *mark)
+{
+	return strcmp(json_get_str(mark, "track_counts", "on"), "on") == 0;
+}
+
 static bool is_counter_lost(const json_t *then, const json_t *now)
 {
 	static const char *const resets[] = {"stats_reset", "server_stats_reset"};
 	json_t *tables = json_object_get(now, "tables"), *entry;
 	const char *oid;
 
+	if (!is_counting(then) || !is_counting(now))
+		return true;
 	for (size_t i = 0; i < array_len(resets); i++)
 		if (strcmp(json_get_str(then, resets[i], ""), json_get_str(now, resets[i], "")) != 0)
 			return true;
@@ -315,11 +324,14 @@ static uint64_t grown(const json_t *now, const json_t *then, enum table_at at)
 	return n > 0 ? (uint64_t)n : 0;
 }
 
-/* No row is gone: the number of live ones is what it was, and nothing has estimated it anew. */
-static bool is_rolled_back(const json_t *now, const json_t *then)
+/*
+ * No row is gone: the number of live ones is what it was, and nothing has estimated it anew.  The server never counts below zero, so that
+ * says something only where it started from enough: a database that is a copy, or of a server that has crashed, starts from 0.
+ */
+static bool is_rolled_back(const json_t *now, const json_t *then, uint64_t deleted)
 {
 	return then && counter(now, AT_MAINTAINED) == counter(then, AT_MAINTAINED) &&
-		counter(now, AT_LIVE) == counter(then, AT_LIVE);
+		counter(then, AT_LIVE) >= (int64_t)deleted && counter(now, AT_LIVE) == counter(then, AT_LIVE);
 }
 
 static int compare_table(struct comparison *c, const char *oid, const json_t *now, struct error *err)
@@ -340,7 +352,7 @@ static int compare_table(struct comparison *c, const char *oid, const json_t *no
 	t.is_unreadable = rc == 0;
 	if (rc == 0 && are_known)
 		t.written = ins + upd;
-	t.deleted = are_known && !(rc > 0 && t.written == 0 && is_rolled_back(now, then)) ? del : 0;
+	t.deleted = are_known && !(rc > 0 && t.written == 0 && is_rolled_back(now, then, del)) ? del : 0;
 	if (t.written + t.deleted == 0)
 		return 0;
 	t.schema = mem_strdup(schema);
@@ -380,6 +392,22 @@ static void compare_catalogs(struct comparison *c)
 	}
 }
 
+/* One that was set back gives numbers out again; one that moved on may have done so for what was rolled back. */
+static void compare_sequences(struct comparison *c)
+{
+	json_t *then = json_object_get(c->then, "sequences"), *now = json_object_get(c->now, "sequences"), *value;
+	const char *oid;
+
+	c->ret->is_sequence_moved = !json_equal(then, now);
+	json_object_foreach(then, oid, value)
+	{
+		const char *old = json_string_value(value), *new = json_get_str(now, oid, NULL);
+
+		if (old && json_object_get(now, oid) && (!new || strtoll(new, NULL, 10) < strtoll(old, NULL, 10)))
+			c->ret->is_sequence_set_back = true;
+	}
+}
+
 static int compare(struct comparison *c, struct error *err)
 {
 	if (take(c->pg, c->now, err) < 0)
@@ -391,7 +419,7 @@ static int compare(struct comparison *c, struct error *err)
 	if (mark_condition(c->pg, c->then, &c->condition, err) < 0)
 		return -1;
 	c->ret->are_counters_lost = is_counter_lost(c->then, c->now);
-	c->ret->is_sequence_moved = !json_equal(json_object_get(c->then, "sequences"), json_object_get(c->now, "sequences"));
+	compare_sequences(c);
 	compare_catalogs(c);
 	return compare_tables(c, err);
 }
@@ -428,7 +456,7 @@ bool mark_is_written(const struct mark_changes *c)
 
 bool mark_is_unchanged(const struct mark_changes *c)
 {
-	return !mark_is_written(c) && !c->are_counters_lost;
+	return !mark_is_written(c) && !c->are_counters_lost && !c->is_sequence_set_back;
 }
 
 /* --- telling ------------------------------------------------------------------------------------------------------------- */

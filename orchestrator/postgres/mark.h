@@ -9,7 +9,7 @@
  *  - the counters of the statistics system (rows inserted, updated, deleted, of each table).  Tell which tables need to be looked at, and
  *    that rows were deleted.  They count what was rolled back, too; where nothing has vacuumed or analyzed the table meanwhile, the
  *    number of live rows shows whether the deletions were rolled back.  A server that has crashed has lost them, and whoever resets them
- *    has, too: both are noticed, every table is then looked at, and deletions are not known.  A session tells what it has done within a second, an
+ *    has, too, or turns track_counts off: all that is noticed, every table is then looked at, and deletions are not known.  A session tells what it has done within a second, an
  *    idle one within ten: what a session that is still there did just now may be missed.
  *  - a digest of every table of the system catalog: schema, functions, privileges, extensions.  Statistics, temporary objects, what
  *    VACUUM and ANALYZE write, and the new files of REFRESH MATERIALIZED VIEW and REINDEX are no changes; those of TRUNCATE, CLUSTER and
@@ -49,6 +49,7 @@ struct mark_changes {
 	bool is_schema_changed;
 	char *schema_what; /* the first catalog that differs, or NULL */
 	bool is_sequence_moved;
+	bool is_sequence_set_back; /* it would give numbers out again; so may one that counts down and was only used */
 	bool are_counters_lost;    /* deletions are not known */
 	struct mark_table *tables; /* that were written to, by oid */
 	size_t count;
@@ -58,7 +59,8 @@ struct mark_changes {
 /* As far as reading goes in one snapshot. */
 int mark_compare(struct pg *pg, const json_t *mark, struct mark_changes *ret, struct error *err) must_check;
 void mark_changes_release(struct mark_changes *c); /* for cleanup too */
-/* Nothing that anybody could miss: neither schema nor rows, and deletions are known not to have happened.  Sequences do not count. */
+/* Nothing that anybody could miss: neither schema nor rows, and deletions are known not to have happened.  Of sequences those count
+ * that were set back. */
 bool mark_is_unchanged(const struct mark_changes *c);
 /* Rows or schema: something is there that an earlier state of the database would not have. */
 bool mark_is_written(const struct mark_changes *c);

@@ -115,7 +115,7 @@ static int read_columns(struct script *s, uint32_t oid, struct columns *ret, str
 	PGresult *res cleanup(pg_clearp) = NULL;
 
 	if (pg_query(s->pg,
-		    "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), COALESCE(a.attnum = ANY (i.indkey), false) "
+		    "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), COALESCE(a.attnum = ANY (i.indkey), false), a.attidentity "
 		    "FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_index i ON i.indrelid = a.attrelid AND i.indisprimary "
 		    "WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum",
 		    1, (const char *const[]){text}, &res, err) < 0)
@@ -129,7 +129,7 @@ static int read_columns(struct script *s, uint32_t oid, struct columns *ret, str
 		add(&ret->casts, "%s::%s", name, PQgetvalue(res, i, 1));
 		if (is_key)
 			add(&ret->keys, "%s", name);
-		else
+		else if (*PQgetvalue(res, i, 3) != 'a') /* GENERATED ALWAYS AS IDENTITY cannot be updated */
 			add(&ret->updates, "%s = EXCLUDED.%s", name, name);
 	}
 	return 0;
@@ -228,15 +228,90 @@ static int put_head(struct script *s, const json_t *mark, struct error *err)
 		PQparameterStatus(s->pg->conn, "server_encoding"));
 }
 
+/* --- in which order ------------------------------------------------------------------------------------------------------ */
+
+/* Where the table stands in ${changes}, which are by oid; their count where it is none of them. */
+static size_t place_of(const struct mark_changes *changes, const char *oid)
+{
+	uint32_t want = (uint32_t)strtoul(oid, NULL, 10);
+	size_t from = 0, to = changes->count;
+
+	while (from < to) {
+		size_t at = from + (to - from) / 2;
+
+		if (changes->tables[at].oid == want)
+			return at;
+		if (changes->tables[at].oid < want)
+			from = at + 1;
+		else
+			to = at;
+	}
+	return changes->count;
+}
+
+/* For each row of ${keys}, "referencing, referenced": the referencing one cannot come yet while the other is to come. */
+static void block(const PGresult *keys, const struct mark_changes *changes, const bool *is_put, bool *ret_blocked)
+{
+	for (int i = 0; i < PQntuples(keys); i++) {
+		size_t from = place_of(changes, PQgetvalue(keys, i, 0)), to = place_of(changes, PQgetvalue(keys, i, 1));
+
+		if (from < changes->count && to < changes->count && !is_put[to])
+			ret_blocked[from] = true;
+	}
+}
+
+static int put_numbered(struct script *s, const struct mark_changes *changes, size_t at, struct error *err)
+{
+	if (put_table(s, &changes->tables[at], at + 1, err) == 0)
+		return 0;
+	return err_context(
+		err, "could not save the rows of table \"%s.%s\"", changes->tables[at].schema, changes->tables[at].name);
+}
+
+/* One round: every table that may come.  Where they refer to each other in a circle none may: then the first does. */
+static int put_round(
+	struct script *s, const struct mark_changes *changes, const PGresult *keys, bool *is_put, size_t *left, struct error *err)
+{
+	bool *is_blocked cleanup(mem_freep) = mem_zalloc(changes->count * sizeof(*is_blocked));
+	size_t before = *left;
+
+	block(keys, changes, is_put, is_blocked);
+	for (bool any = false; *left == before; any = true)
+		for (size_t i = 0; i < changes->count && !(any && *left < before); i++) {
+			if (is_put[i] || (is_blocked[i] && !any))
+				continue;
+			if (put_numbered(s, changes, i, err) < 0)
+				return -1;
+			is_put[i] = true;
+			--*left;
+		}
+	return 0;
+}
+
+/* What is referred to comes first: foreign keys are checked at the end of each statement. */
+static int put_tables(struct script *s, const struct mark_changes *changes, struct error *err)
+{
+	PGresult *keys cleanup(pg_clearp) = NULL;
+	bool *is_put cleanup(mem_freep) = mem_zalloc((changes->count + 1) * sizeof(*is_put));
+	size_t left = changes->count;
+
+	if (pg_exec(s->pg,
+		    "SELECT DISTINCT conrelid, confrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conrelid <> confrelid",
+		    &keys, err) < 0)
+		return -1;
+	while (left > 0)
+		if (put_round(s, changes, keys, is_put, &left, err) < 0)
+			return -1;
+	return 0;
+}
+
 static int put_script(struct script *s, const json_t *mark, const struct mark_changes *changes, struct error *err)
 {
 	if (pg_exec(s->pg, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, err) < 0 ||
 		mark_condition(s->pg, mark, &s->condition, err) < 0 || put_head(s, mark, err) < 0)
 		return -1;
-	for (size_t i = 0; i < changes->count; i++)
-		if (put_table(s, &changes->tables[i], i + 1, err) < 0)
-			return err_context(err, "could not save the rows of table \"%s.%s\"", changes->tables[i].schema,
-				changes->tables[i].name);
+	if (put_tables(s, changes, err) < 0)
+		return -1;
 	if (changes->is_schema_changed &&
 		putf(s, err, "\n-- The schema was changed, too (%s): that is not in this file.\n", changes->schema_what) < 0)
 		return -1;

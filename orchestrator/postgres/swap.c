@@ -71,11 +71,12 @@ int swap_connection_limit(struct pg *maintenance, const char *database, int64_t 
 	return 0;
 }
 
+/* Workers of the server itself (autovacuum) have no user: nobody but a superuser may end them, and what needs them gone does that itself. */
 static int end_sessions(struct pg *maintenance, const char *database, struct error *err)
 {
 	return pg_query(maintenance,
 		"SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity "
-		"WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()",
+		"WHERE datname = $1 AND usesysid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()",
 		1, (const char *const[]){database}, NULL, err);
 }
 

@@ -24,7 +24,8 @@ upgrade() {
 	app "CREATE TABLE orders (id serial PRIMARY KEY, what text); INSERT INTO orders (what) SELECT 'row ' || g FROM generate_series(1, 100) g;
 		CREATE TABLE log (line text); INSERT INTO log SELECT generate_series(1, 50); CREATE TABLE \"odd \"\"name\" (a int, b int, PRIMARY KEY (a, b));
 		CREATE MATERIALIZED VIEW counted AS SELECT count(*), repeat('x', 100) FROM orders; CREATE TABLE gen (id int GENERATED ALWAYS AS IDENTITY,
-			twice int GENERATED ALWAYS AS (id * 2) STORED, at timestamptz, doc jsonb, bin bytea)"
+			twice int GENERATED ALWAYS AS (id * 2) STORED, at timestamptz, doc jsonb, bin bytea); CREATE TABLE part (id uuid PRIMARY KEY, whole int, number int GENERATED ALWAYS AS IDENTITY);
+		CREATE TABLE whole (id int PRIMARY KEY); ALTER TABLE part ADD FOREIGN KEY (whole) REFERENCES whole"
 	t_exit 0 "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app
 }
 rollback() { t_exit "$1" "$HOLDFAST" rollback "$(last_run)" --yes "${@:2}"; } # 0: the old state serves
@@ -61,8 +62,9 @@ rollback 10 --save-new-writes "$T_TMP/no/dir/file"
 t_match "$t_err" "cannot save new writes in directory \"$T_TMP/no/dir\": No such file or directory"
 
 t_begin rows_written_are_saved_and_come_back_with_psql
+app "INSERT INTO whole VALUES (7); INSERT INTO part (id, whole) VALUES ('6f1c7f0e-5d4e-4c57-9b1f-3e8f5a9d2b10', 7)"
 app "INSERT INTO gen (at, doc, bin) VALUES ('2026-01-02 03:04:05.678901+00', '{\"a\": [1, \"\\\\\"]}', '\\x00ff5c')"
-want=$(app 'SELECT * FROM gen; TABLE "odd ""name"; SELECT id, what FROM orders WHERE id > 100')
+want=$(app 'SELECT * FROM gen; TABLE "odd ""name"; TABLE part; SELECT id, what FROM orders WHERE id > 100')
 rollback 0 --save-new-writes "$T_TMP/new.sql"
 t_match "$t_out$t_err" "are saved in \"$T_TMP/new.sql\", and all of it is in the upgraded database"
 t_is "$(app 'SELECT count(*) FROM orders')" 100 'the old state serves'
@@ -70,7 +72,7 @@ t_is "$(psql -XAtqd "app_upgraded_$(tag)" -c 'SELECT count(*) FROM orders')" 102
 t_is "$(stat -c %a "$T_TMP/new.sql") $(ls "$T_TMP"/*.tmp 2>/dev/null)" '600 ' 'and nothing lies beside the file'
 sed -i '/^INSERT INTO "public"."orders"/ { s/, "extra"//; s/, "extra"::integer//; s/, "extra" = EXCLUDED."extra"// }' "$T_TMP/new.sql"
 t_exit 0 psql -Xq -v ON_ERROR_STOP=1 -d app -f "$T_TMP/new.sql"
-t_is "$(app 'SELECT * FROM gen; TABLE "odd ""name"; SELECT id, what FROM orders WHERE id > 100')" "$want" 'every value is what it was'
+t_is "$(app 'SELECT * FROM gen; TABLE "odd ""name"; TABLE part; SELECT id, what FROM orders WHERE id > 100')" "$want" 'every value is what it was'
 t_is "$(app "INSERT INTO gen DEFAULT VALUES RETURNING id; INSERT INTO orders DEFAULT VALUES RETURNING id")" $'2\n103' 'sequences have moved on'
 t_is "$(grep -c 'It has no primary key' "$T_TMP/new.sql")" 2 'tables without a key are told'
 

@@ -97,6 +97,40 @@ t_match "$(told)" 'written since the upgrade are in the upgraded database alone:
 t_is "$(psql -XAtqd "app_upgraded_$(tag)" -c "SELECT count(*) FROM orders WHERE what = 'new'")" 3
 drop_others
 
+t_begin deletions_are_seen_where_the_counters_started_from_nothing
+plan copy "DELETE FROM lines WHERE n < 50" "SELECT 1/0"
+run 7
+t_is "$(app 'SELECT count(*) FROM lines')" 100 'the database was itself a copy, of which the server has counted nothing'
+drop_others
+pg_sql "ALTER DATABASE app SET track_counts = off"
+run 7
+t_is "$(app 'SELECT count(*) FROM lines')" 100 'the server does not count at all'
+pg_sql "ALTER DATABASE app RESET track_counts"
+drop_others
+
+t_begin a_sequence_that_was_set_back_is_a_change
+plan copy "SELECT setval('orders_id_seq', 5)" "SELECT 1/0"
+run 7
+t_is "$(state_of app)" "$before"
+drop_others
+
+t_begin a_plain_role_and_a_worker_of_the_server
+pg_sql 'CREATE ROLE plain LOGIN CREATEDB'
+pg_sql 'CREATE DATABASE app_plain OWNER plain'
+pg_sql 'ALTER SYSTEM SET autovacuum_naptime = 1'
+pg_sql 'SELECT pg_reload_conf()' >/dev/null
+psql -XAtq -U plain -d app_plain -c "CREATE SCHEMA own; CREATE TABLE own.t (id int, what text) WITH (autovacuum_vacuum_threshold = 1,
+	autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)" \
+	-c "INSERT INTO own.t SELECT g, repeat('x', 400) FROM generate_series(1, 20000) g; DELETE FROM own.t WHERE id % 3 = 0"
+works() { [ "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND datname = 'app_plain'")" = 1 ]; }
+t_wait 20 works
+printf '%s\n' 'name: up' 'steps:' '- { id: keep, uses: database.savepoint, with: { database: user=plain dbname=app_plain, keep_name: app_kept } }' >"$T_TMP/plain.yaml"
+t_exit 0 "$HOLDFAST" run "$T_TMP/plain.yaml" --stack plain -d 'user=plain dbname=app_plain'
+t_is "$(psql -XAtq -d app_kept -c 'SELECT count(*) FROM own.t')" 13334 'copied while autovacuum was at work'
+pg_sql 'ALTER SYSTEM RESET autovacuum_naptime'
+pg_sql 'SELECT pg_reload_conf()' >/dev/null
+drop_others
+
 t_begin what_the_new_version_wrote_is_saved_as_sql
 plan copy 'ALTER TABLE orders ADD COLUMN extra int'
 sed -i 's/uses: database.mark, with: { /&new_writes: save, /' "$T_TMP/plan.yaml"
