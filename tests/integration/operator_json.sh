@@ -27,8 +27,9 @@ printed() {
 	jq -r '
 		def path_text: reduce .[] as $k (""; if $k | type == "number" then . + "[]" elif . == "" then $k else . + "." + $k end);
 		paths(type != "array") as $p | [($p | path_text), (getpath($p) | type)] | @tsv' <<<"$t_out" |
-		sed -E 's/^(run\.outputs\.)[^.\t]+\t/\1*\t/; s/^(run\.parameters\.)[^.\t]+\t.*/\1*\tany/' |
-		awk -F '\t' '$1 !~ /^(run\.outputs|run\.parameters)\.[^.]+\../ && $1 !~ /^(manifest|steps\[\])\../ &&
+		sed -E 's/^(run\.outputs\.)[^.\t]+\t/\1*\t/; s/^(run\.parameters\.)[^.\t]+\t.*/\1*\tany/;
+			s/^(run\.undone\[\]\.outputs\.)[^.\t]+\t.*/\1*\tany/' |
+		awk -F '\t' '$1 !~ /^(run\.outputs|run\.parameters|run\.undone\[\]\.outputs)\.[^.]+\../ && $1 !~ /^(manifest|steps\[\])\../ &&
 			$1 !~ /^stacks\[\]\.(open_runs\[\]|last_restore)\../' | sort -u
 }
 
@@ -139,6 +140,63 @@ t_exit 2 "$HOLDFAST" list --nonsense --output json
 t_is "$(jq -r '"\(.command) \(.status) \(.error.class)"' <<<"$t_out")" 'list usage config'
 t_exit 2 "$HOLDFAST" nonsense --output=json
 t_is "$(jq -r '"\(.command) \(.error.class)"' <<<"$t_out")" 'null config'
+
+t_begin an_upgrade_and_its_way_back_are_documented
+mkdir "$T_TMP/migrations"
+echo 1.0.0 >"$T_TMP/version"
+echo 'CREATE TABLE paid (id int);' >"$T_TMP/migrations/001_paid.sql"
+cat >"$T_TMP/holdfast.yaml" <<END
+version: 1
+repositories: { near: { url: $repository } }
+stacks:
+  app:
+    database: { url: "dbname=app" }
+    repositories: [near]
+    version: { file: $T_TMP/version }
+    services: { stop: ["true"], start: ["true"] }
+    migrations: { dir: $T_TMP/migrations }
+    gate: { query: "SELECT max(version) FROM holdfast_migrations", known: { 1.0.0: "001", 1.1.0: "002" } }
+    upgrade: { put_back: copy }
+END
+export HOLDFAST_CONFIG=$T_TMP/holdfast.yaml
+is_documented 0 migrate migrate
+t_is "$(jq -r '"\(.pending) \(.migrations[0].state)"' <<<"$t_out")" '1 pending'
+is_documented 0 migrate migrate up --dry-run
+is_documented 0 migrate migrate up --to 001
+is_documented 0 upgrade upgrade 1.0.0
+t_is "$(jq -r '.upgraded, has("run")' <<<"$t_out" | paste -sd' ')" 'false false' 'there already'
+echo 'CREATE TABLE due (id int);' >"$T_TMP/migrations/002_due.sql"
+is_documented 0 upgrade upgrade 1.1.0 --dry-run
+is_documented 10 upgrade upgrade 2.0.0
+is_documented 0 upgrade upgrade 1.1.0
+t_is "$(jq -r '"\(.upgraded) \(.run.status)"' <<<"$t_out")" 'true done'
+upgraded=$(jq -r .run.id <<<"$t_out")
+is_documented 0 gate gate
+t_is "$(jq -r .version <<<"$t_out")" 1.1.0
+is_documented 10 gate gate 1.0.0
+echo 'SELECT 1 / 0;' >"$T_TMP/migrations/003_bad.sql"
+is_documented 1 migrate migrate up
+is_documented 0 restore abandon "$(jq -r .run.id <<<"$t_out")"
+is_documented 7 upgrade upgrade 1.2.0
+t_match "$(jq -r '.run.undone[].outputs.put_back // empty' <<<"$t_out")" 'database "app"' 'what was put back'
+echo 'CREATE TABLE other (id int);' >"$T_TMP/migrations/001_paid.sql"
+is_documented 8 migrate migrate
+is_documented 10 rollback rollback --yes
+is_documented 0 rollback rollback "$upgraded" --dry-run
+is_documented 0 rollback rollback "$upgraded" --yes
+is_documented 0 status status
+
+t_begin what_waits_for_a_person_is_documented
+printf 'name: ask\nsteps: [{ id: ask, uses: approve, with: { message: "well?" } }]\n' >"$T_TMP/ask.yaml"
+is_documented 6 restore run "$T_TMP/ask.yaml"
+is_documented 0 approve approve "$(jq -r .run.id <<<"$t_out")"
+is_documented 2 approve approve nosuch
+is_documented 0 'pause, unpause' pause --reason 'so be it'
+is_documented 10 restore resume
+is_documented 0 status status
+is_documented 0 'pause, unpause' unpause
+is_documented 0 restore resume
+unset HOLDFAST_CONFIG
 
 t_begin killed_and_interrupted_runs_are_documented
 HOLDFAST_CRASH_AT=journal:9 t_run "$HOLDFAST" restore latest -d app -r "$repository" --yes
