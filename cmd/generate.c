@@ -137,7 +137,7 @@ static void page_of_program(struct buf *out)
 {
 	put_heading(out, "holdfast");
 	buf_puts(out,
-		".SH NAME\nholdfast \\- backup and proven restore of PostgreSQL\\-backed stacks\n"
+		".SH NAME\nholdfast \\- backup, proven restore and upgrade of PostgreSQL\\-backed stacks\n"
 		".SH SYNOPSIS\n.B holdfast\n[\\fIOPTION\\fR]... \\fICOMMAND\\fR [\\fIOPTION\\fR]... [\\fIARGUMENT\\fR]...\n"
 		".SH COMMANDS\n");
 	for (size_t i = 0; i < CMD_COUNT; i++) {

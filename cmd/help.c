@@ -80,7 +80,7 @@ static void put_indented(struct buf *out, const char *text)
 void help_general(struct buf *out)
 {
 	buf_puts(out,
-		"holdfast: backup and proven restore of PostgreSQL-backed stacks\n\n"
+		"holdfast: backup, proven restore and upgrade of PostgreSQL-backed stacks\n\n"
 		"usage: holdfast [OPTION]... COMMAND [OPTION]... [ARGUMENT]...\n\ncommands:\n");
 	for (size_t i = 0; i < CMD_COUNT; i++) {
 		char *label cleanup(mem_freep) = mem_printf("%s%s%s", commands[i].name, commands[i].operands ? " " : "",

@@ -317,7 +317,8 @@ static int apply_failed(struct run_state *s, struct step_record *step, const jso
 		step->is_passed_over = json_get_bool(r, "passed_over", false);
 		if (!json_get_bool(r, "will_retry", false) && !s->is_undoing) /* why it goes back stays the reason */
 			keep(&s->failure, r);
-		if (strcmp(json_get_str(step->checkpoint, "type", ""), "approval.given") == 0) { /* a rejection has had its effect */
+		if (strcmp(json_get_str(step->checkpoint, "type", ""), "approval.given") ==
+			0) { /* a rejection has had its effect */
 			json_decref(step->checkpoint);
 			step->checkpoint = NULL;
 		}

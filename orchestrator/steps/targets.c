@@ -424,7 +424,8 @@ int targets_want(
 	if (found > 0)
 		return check_manifest(ctx, ret, ret_m, err);
 	err_set(err, ERR_FAILED, "run \"%s\" has no archive to go on with", ctx->run_id);
-	return err_hint(err, "\"holdfast abandon %s\" ends it. A plan needs a backup.dump step before this one.", ctx->shown_run_id);
+	return err_hint(
+		err, "\"holdfast abandon %s\" ends it. A plan needs a backup.dump step before this one.", ctx->shown_run_id);
 }
 
 /* --- outputs --------------------------------------------------------------------------------------------------------------- */

@@ -6,7 +6,7 @@ _holdfast() {
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		backup | list | show | verify | restore | prune | pin | unpin | doctor | rekey | copy | drop-old | run | plan | runs | status | resume | abandon | keygen | version | help)
+		backup | list | show | verify | restore | upgrade | gate | migrate | prune | pin | unpin | doctor | rekey | copy | drop-old | run | plan | runs | status | resume | abandon | rollback | approve | pause | unpause | keygen | version | help)
 			command=${COMP_WORDS[i]}
 			break
 			;;
@@ -25,7 +25,8 @@ _holdfast() {
 	--repository | -r) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	--identity | -i) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	--from) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
-	--to) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+	--to) ;;
+	--dir) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	--jobs | -j) ;;
 	--schema | -n) ;;
 	--exclude-schema | -N) ;;
@@ -53,6 +54,9 @@ _holdfast() {
 	--param) ;;
 	--pg-bindir) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	--lock-timeout) ;;
+	--server-wait) ;;
+	--save-new-writes) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+	--step) ;;
 	--file | -o) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	--public | -y) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	*) words=1 ;;
@@ -60,10 +64,10 @@ _holdfast() {
 	[ "$words" ] || return 0
 	case $command in
 	'')
-		words='backup list show verify restore prune pin unpin doctor rekey copy drop-old run plan runs status resume abandon keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='backup list show verify restore upgrade gate migrate prune pin unpin doctor rekey copy drop-old run plan runs status resume abandon rollback approve pause unpause keygen version help --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	backup)
-		words=' --database --host --port --username --repository --identity --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --jobs --schema --exclude-schema --table --exclude-table --no-unlogged --compress --piece-size --lock-wait --read-back --app-version --on-interrupted --pg-bindir --lock-timeout --server-wait --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	list)
 		words=' --repository --identity --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -75,7 +79,16 @@ _holdfast() {
 		words='latest all --repository --identity --jobs --quick --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	restore)
-		words='latest --database --host --port --username --repository --identity --jobs --table --target-db --no-owner --map-role --files-only --files-to --verify --pg-bindir --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		words='latest --database --host --port --username --repository --identity --jobs --table --target-db --no-owner --accept-other-secrets --map-role --files-only --files-to --verify --pg-bindir --lock-timeout --server-wait --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	upgrade)
+		words=' --database --host --port --username --repository --identity --jobs --pg-bindir --lock-timeout --accept-major --skip-backup --server-wait --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	gate)
+		words=' --database --host --port --username --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	migrate)
+		words='status up --database --host --port --username --to --dir --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	prune)
 		words=' --repository --keep-last --keep-hourly --keep-daily --keep-weekly --keep-monthly --keep-yearly --keep-within --timezone --lock-timeout --dry-run --yes --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -99,7 +112,7 @@ _holdfast() {
 		words=' --database --host --port --username --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	run)
-		words=' --database --host --username --repository --identity --param --lock-timeout --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --username --repository --identity --param --lock-timeout --server-wait --dry-run --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	plan)
 		words='list show --config --state-dir --stack --output --quiet --verbose --help --version'
@@ -111,10 +124,22 @@ _holdfast() {
 		words=' --database --host --port --username --repository --identity --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	resume)
-		words=' --database --host --port --username --repository --identity --lock-timeout --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --lock-timeout --server-wait --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	abandon)
-		words=' --database --host --port --username --repository --identity --lock-timeout --force --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --lock-timeout --server-wait --force --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	rollback)
+		words=' --database --host --port --username --repository --identity --reason --lock-timeout --server-wait --dry-run --discard-new-writes --save-new-writes --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	approve)
+		words=' --reason --step --reject --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	pause)
+		words=' --reason --config --state-dir --stack --output --quiet --verbose --help --version'
+		;;
+	unpause)
+		words=' --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	keygen)
 		words=' --file --public --config --state-dir --stack --output --quiet --verbose --help --version'
