@@ -69,7 +69,7 @@ t_exit $retry "$probe" -P -d 'host=/nonexistent dbname=app user=u'
 t_is "$t_err" 'error (retry): could not connect to server at "/nonexistent" (database "app", user "u"): No such file or directory'
 
 t_begin a_database_that_is_not_there
-t_exit 10 "$probe" -P -d 'dbname=nothing'
+t_exit 11 "$probe" -P -d 'dbname=nothing'
 t_is "$t_err" "error (failed): could not connect to server at \"$PGHOST\" (database \"nothing\", user \"postgres\"): database \"nothing\" does not exist"
 
 t_begin a_role_that_may_not_log_in

@@ -79,21 +79,19 @@ t_is "$(limit)" '5|-'
 psql -XAtqd app -c 'DROP TABLE seen'
 
 t_begin superusers_are_told_and_named
-(
-	until [ -e "$T_TMP/stop" ]; do
-		PGAPPNAME='the app' psql -XAtq -U boss -d app -c 'SELECT pg_sleep(5)'
-	done
-) >/dev/null 2>&1 &
+# One that cannot be ended: its server process is stopped.
+PGAPPNAME='the app' psql -XAtq -U boss -d app -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
 superuser=$!
 t_wait 10 is_in boss
+backend=$(pg_sql "SELECT pid FROM pg_stat_activity WHERE usename = 'boss'")
+kill -STOP "$backend"
 plan
 sed -i 's/within: 3s/within: 300ms/' "$T_TMP/plan.yaml"
 run 7
 t_match "$t_err" 'superuser "boss" has 1 session in database "app" \(the app\): a connection limit does not keep superusers out'
 t_match "$t_err" 'error:  database "app" still has 1 client'
 t_match "$t_err" 'detail: Process [0-9]+ of superuser "boss" \(application "the app"\).'
-touch "$T_TMP/stop"
-pg_sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'boss'" >/dev/null
+kill -CONT "$backend"
 wait "$superuser"
 t_is "$(limit)" '5|-' 'and it is lifted'
 
