@@ -109,6 +109,7 @@ ledger_configure() {
 			      upgrade: $EXAMPLE/upgrade.yaml
 			      rotate-api-key-secret: $EXAMPLE/rotate-api-key-secret.yaml
 			      rotate-signing-key: $EXAMPLE/rotate-signing-key.yaml
+			      check: $EXAMPLE/check.yaml
 			    parameters:
 			      dir: $stack_dir
 			      version_file: $stack_dir/VERSION

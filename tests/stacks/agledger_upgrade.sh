@@ -49,7 +49,7 @@ sed -e "s,/etc/holdfast/agledger/\([a-z-]*\.yaml\),$EXAMPLE/\1,; s,/srv/agledger
 t_exit 0 env AGLEDGER_DATABASE_URL="$DATABASE_URL" AGLEDGER_DATABASE_URL_OWNER="$DATABASE_URL_MIGRATE" \
 	"$HOLDFAST" --config "$T_TMP/example.yaml" upgrade 0.19.18 --dry-run
 t_match "$t_out" 'command=\["docker","compose","run","--rm","-e","PGAPPNAME","agledger-migrate"\]' "with the commands of compose"
-for plan in rotate-api-key-secret rotate-signing-key; do
+for plan in rotate-api-key-secret rotate-signing-key check; do
 	t_exit 0 env AGLEDGER_DATABASE_URL="$DATABASE_URL" AGLEDGER_DATABASE_URL_OWNER="$DATABASE_URL_MIGRATE" \
 		"$HOLDFAST" --config "$T_TMP/example.yaml" run "$plan" --dry-run
 done
