@@ -52,15 +52,21 @@ static int run(struct step_context *ctx, struct error *err)
 	return 0;
 }
 
+/* Without the set, which may be what failed: a damaged archive must not keep the fence up that is undone after this. */
 static int undo(struct step_context *ctx, struct error *err)
 {
-	cleanup(restore_job_close) struct restore_job job = {0};
-	struct table_restore_options o;
+	const struct table_restore_options o = {
+		.base =
+			{
+				.conninfo = step_str(ctx, "database"),
+				.run_id = ctx->run_id,
+				.cancel = ctx->cancel,
+				.events = ctx->events,
+			},
+		.into_schema = step_str(ctx, "into_schema"),
+	};
 
-	if (restore_job_open(ctx, &job, err) < 0)
-		return -1;
-	o = options_of(ctx, &job);
-	return o.into_schema ? restore_tables_discard(&o, err) : 0;
+	return step_str(ctx, "target_db") ? 0 : restore_tables_discard(&o, err);
 }
 
 const struct step_kind step_restore_tables = {
