@@ -143,7 +143,7 @@ static int find_unfinished(struct app *app, const char *stack, char **ret_id, st
 		return -1;
 	for (size_t i = 0; i < count && !*ret_id; i++)
 		if (runs[i].must_finish && runs[i].is_resumable && strcmp(runs[i].state, "running") != 0 &&
-			strcmp(runs[i].stack, stack) == 0)
+			strcmp(runs[i].stack, stack) == 0 && run_summary_has_effect(&runs[i], step_kinds))
 			*ret_id = mem_strdup(runs[i].run_id);
 	runs_list_release(runs, count);
 	return 0;

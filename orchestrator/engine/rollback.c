@@ -118,7 +118,7 @@ static int open_run(struct run *run, const char *run_id, struct buf *text, struc
 		return -1;
 	if (check_phase(run, err) < 0 || (!run->o->is_dry_run && pause_check(run->o->state_dir, run->state.stack, err) < 0))
 		return -1;
-	return run_complete(run, text, err) < 0 ? -1 : run_check_later(run, err);
+	return run_complete(run, text, err) < 0 ? -1 : run_check_later(run, true, err);
 }
 
 int run_rollback(const struct run_options *options, const char *run_id, const json_t *choices, const char *why,

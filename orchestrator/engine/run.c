@@ -489,6 +489,9 @@ static int resume(
 	if (run_open(&run, run_id, err) < 0 || pause_check(options->state_dir, run.state.stack, err) < 0 ||
 		run_complete(&run, &text, err) < 0 || run_check_steps(&run, err) < 0)
 		return -1;
+	/* One that was killed before it changed anything stands in nobody's way: others may have been where it is going. */
+	if (!is_abandon && run.plan.must_finish && run_check_later(&run, false, err) < 0)
+		return -1;
 	ret->run_id = mem_strdup(run_id);
 	return go_on(&run, is_abandon, ret, err);
 }

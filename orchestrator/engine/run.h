@@ -121,6 +121,8 @@ struct run_summary {
 /* All runs below ${state_dir}, newest first; a damaged journal gives an entry with state "damaged" and its message. */
 int runs_list(const char *state_dir, struct run_summary **ret, size_t *ret_count, struct error *err) must_check;
 int run_summary_load(const char *state_dir, const char *run_id, struct run_summary *ret, struct error *err) must_check;
+/* Whether a step of it that is more than a check was begun and is not undone. */
+bool run_summary_has_effect(const struct run_summary *s, const struct step_kind *const *kinds);
 void run_summary_release(struct run_summary *s);
 void runs_list_release(struct run_summary *list, size_t count);
 

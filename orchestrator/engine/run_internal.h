@@ -122,8 +122,8 @@ int run_dry(struct run *run, struct run_result *ret, struct error *err) must_che
 
 /* ERR_REFUSED: an unfinished run of the stack has to come to its end first. */
 int run_check_others(struct run *run, struct error *err) must_check;
-/* ERR_REFUSED: a later run has built upon what ${run} did. */
-int run_check_later(struct run *run, struct error *err) must_check;
+/* ERR_REFUSED: a later run has built upon what ${run} did, or has been where it is going; ${is_back}: it is about to be rolled back. */
+int run_check_later(struct run *run, bool is_back, struct error *err) must_check;
 
 /* --- rollback.c --- */
 

@@ -133,6 +133,21 @@ t_exit 7 hf upgrade 1.2.0-ill
 t_is "$(state)" "$before"
 rm "$app/migrations/003_drop.sql"
 
+t_begin one_killed_before_it_changed_anything_does_not_come_back_later
+HOLDFAST_CRASH_AT=journal:2 t_run hf upgrade 1.3.0
+t_is "$t_status" 137
+stale=$(newest_run)
+t_exit 0 hf -q backup
+t_is "$t_err" ""
+before_stale=$(state)
+t_exit 0 hf -q upgrade 1.3.0
+t_exit 10 hf resume "$stale"
+t_match "$t_err" "run \"$stale\" cannot go on: run \"[^\"]*\" \(upgrade, done\) came after it"
+t_match "$t_err" "It has changed nothing; \"holdfast abandon $stale\" closes it"
+t_exit 0 hf abandon "$stale"
+t_exit 0 hf -q rollback --yes
+t_is "$(state)" "$before_stale"
+
 t_begin a_killed_one_is_not_passed_over
 printf 'ALTER TABLE orders ADD COLUMN note text;\n' >"$app/migrations/003_note.sql"
 HOLDFAST_CRASH_AT=journal:22 t_run hf upgrade 1.3.0
