@@ -127,6 +127,7 @@ static int perform(struct ask *a, const struct ask_request *r, int *ret_status, 
 		.cancel = a->ctx->cancel,
 		.progress = a->ctx->progress,
 		.is_once = r->is_once,
+		.total_timeout_ms = r->timeout_ms,
 	};
 	cleanup(http_response_release) struct http_response response = {0};
 	cleanup(client_freep) struct http_client *client = NULL;

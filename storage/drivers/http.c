@@ -276,7 +276,7 @@ static CURLMcode wait_some(const struct transfer *t, int64_t timeout_ms)
 /* Until it is done: 0; libcurl's verdict is in *ret_rc. */
 static int drive(struct transfer *t, CURLcode *ret_rc, struct error *err)
 {
-	int64_t moved_ms = clock_mono_ms();
+	int64_t moved_ms = clock_mono_ms(), until_ms = t->request->total_timeout_ms ? moved_ms + t->request->total_timeout_ms : 0;
 	uint64_t moved = 0;
 	int running = 1, left;
 	CURLMsg *m;
@@ -284,7 +284,7 @@ static int drive(struct transfer *t, CURLcode *ret_rc, struct error *err)
 	for (;;) {
 		CURLMcode rc = curl_multi_perform(t->lane->multi, &running);
 		uint64_t now_moved = moved_bytes(t);
-		int64_t left_ms;
+		int64_t left_ms, whole_ms;
 
 		if (rc != CURLM_OK)
 			return err_set(err, ERR_FAILED, "could not go on with an HTTP request: %s", curl_multi_strerror(rc));
@@ -296,11 +296,14 @@ static int drive(struct transfer *t, CURLcode *ret_rc, struct error *err)
 		if (!running)
 			break;
 		left_ms = moved_ms + t->client->stall_timeout_ms - clock_mono_ms();
+		whole_ms = until_ms ? until_ms - clock_mono_ms() : left_ms;
 		if (cancel_check(t->request->cancel, err) < 0)
 			return -1;
 		if (left_ms <= 0)
 			return http_fail_stalled(t->request->url, t->client->stall_timeout_ms, err);
-		rc = wait_some(t, left_ms);
+		if (whole_ms <= 0)
+			return http_fail_late(t->request->url, t->request->total_timeout_ms, err);
+		rc = wait_some(t, whole_ms < left_ms ? whole_ms : left_ms);
 		if (rc != CURLM_OK)
 			return err_set(err, ERR_FAILED, "could not wait for an HTTP request: %s", curl_multi_strerror(rc));
 	}

@@ -36,6 +36,7 @@ struct http_request {
 	/* On a new connection: where a kept one turns out to be dead libcurl sends the request again by itself, although the server may have
 	 * done what it asked for.  Most requests bear that. */
 	bool is_once;
+	int64_t total_timeout_ms; /* one that dribbles its answer never stalls: the whole of it takes no longer than this; 0: as long as it likes */
 	/* Where the answer's body goes when the status is 200 or 206; NULL: into response.body. */
 	void *into;
 	size_t into_bytes; /* exactly so many are expected; more is ERR_CORRUPT */

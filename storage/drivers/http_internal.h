@@ -19,5 +19,6 @@ struct http_failure {
 };
 int http_fail(const struct http_failure *f, struct error *err);
 int http_fail_stalled(const char *url, int64_t stall_timeout_ms, struct error *err);
+int http_fail_late(const char *url, int64_t total_timeout_ms, struct error *err);
 
 #endif

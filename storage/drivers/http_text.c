@@ -164,6 +164,15 @@ int http_fail(const struct http_failure *f, struct error *err)
 	return fail_with(f, ERR_FAILED, curl_easy_strerror((CURLcode)f->curl_code), NULL, err);
 }
 
+int http_fail_late(const char *url, int64_t total_timeout_ms, struct error *err)
+{
+	char *server cleanup(mem_freep) = server_of(url), text[CLOCK_TEXT_BYTES];
+
+	err_set(err, ERR_RETRY, "could not reach \"%s\": it has not answered in full within %s", server,
+		duration_format(total_timeout_ms, text));
+	return err_hint(err, HINT_NETWORK);
+}
+
 int http_fail_stalled(const char *url, int64_t stall_timeout_ms, struct error *err)
 {
 	char *server cleanup(mem_freep) = server_of(url), text[CLOCK_TEXT_BYTES];

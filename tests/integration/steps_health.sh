@@ -70,6 +70,10 @@ t_match "$t_err" 'is not healthy after 400ms: its answer is no JSON'
 health 'url: http://127.0.0.1:1/x'
 run 1
 t_match "$t_err" '"http://127.0.0.1:1/x" is not healthy after 400ms: could not reach "http://127.0.0.1:1": .*Connection refused'
+answer drip 'drip'
+health "url: $url/drip"
+run 1
+t_match "$t_err" "is not healthy after 400ms: could not reach \"$url\": it has not answered in full within [0-9]+ms"
 health "url: $url/up, tcp: 'localhost:1'"
 run 2
 t_match "$t_err" 'step "health" needs one of "url", "tcp" and "sql"'

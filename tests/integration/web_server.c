@@ -9,12 +9,14 @@
  *	N               the status; the rest of the file is the body
  *	hang            no answer until the client gives up
  *	cut             half an answer
+ *	drip            an answer of a megabyte, a byte at a time, until the client gives up
  *
  * Each request is a line of DIR/log, "POST /a/b {body}", and DIR/headers has the headers of the last one.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +163,17 @@ static void await_end(int fd)
 		;
 }
 
+static void drip(int fd)
+{
+	static const char head[] = "HTTP/1.1 200 Whatever\r\nContent-Length: 1000000\r\n\r\n";
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	send_all(fd, head, sizeof(head) - 1);
+	while (poll(&p, 1, 20) == 0)
+		if (send(fd, " ", 1, MSG_NOSIGNAL) < 0)
+			return;
+}
+
 static void answer(const struct request *r)
 {
 	char *text cleanup(mem_freep) = answer_of(r->path), *out cleanup(mem_freep) = NULL;
@@ -169,6 +182,10 @@ static void answer(const struct request *r)
 
 	if (text && strncmp(text, "hang", 4) == 0) {
 		await_end(r->fd);
+		return;
+	}
+	if (text && strncmp(text, "drip", 4) == 0) {
+		drip(r->fd);
 		return;
 	}
 	body = body ? body + 1 : "";
