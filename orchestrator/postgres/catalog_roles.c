@@ -2,7 +2,8 @@
  * Roles that a restore needs: owners, grantees, roles of policies and of settings, and the roles these are members of.
  *
  * pg_shdepend records every dependency of this database's objects on roles, except on the roles initdb made: so the bootstrap
- * superuser is looked for among the owners of objects.
+ * superuser is looked for among the owners of objects.  What belongs to an extension is not looked at: CREATE EXTENSION
+ * makes it, and of a trusted one it belongs to the bootstrap superuser, whoever the extension belongs to.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +11,20 @@
 
 static const char roles_sql[] =
 	"WITH RECURSIVE here AS (SELECT oid, datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),"
+	" members AS (SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e'),"
+	" owned(classid, objid, role) AS ("
+	" SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, oid, relowner FROM pg_catalog.pg_class"
+	" UNION ALL SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, nspowner FROM pg_catalog.pg_namespace"
+	" UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, proowner FROM pg_catalog.pg_proc),"
 	" direct(role, rank, why) AS ("
 	" SELECT datdba, 1, 'owner' FROM here"
 	" UNION SELECT s.refobjid, CASE s.deptype WHEN 'o' THEN 1 WHEN 'r' THEN 3 ELSE 2 END,"
 	" CASE s.deptype WHEN 'o' THEN 'owner' WHEN 'r' THEN 'policy' ELSE 'grantee' END"
 	" FROM pg_catalog.pg_shdepend s, here WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass"
 	" AND (s.dbid = here.oid OR (s.dbid = 0 AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND s.objid = here.oid))"
-	" UNION SELECT relowner, 1, 'owner' FROM pg_catalog.pg_class WHERE oid >= 16384 AND relowner < 16384"
-	" UNION SELECT nspowner, 1, 'owner' FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspowner < 16384"
-	" UNION SELECT proowner, 1, 'owner' FROM pg_catalog.pg_proc WHERE oid >= 16384 AND proowner < 16384"
+	" AND (s.deptype <> 'o' OR (s.classid, s.objid) NOT IN (SELECT classid, objid FROM members))"
+	" UNION SELECT role, 1, 'owner' FROM owned WHERE objid >= 16384 AND role < 16384"
+	" AND (classid, objid) NOT IN (SELECT classid, objid FROM members)"
 	" UNION SELECT setrole, 4, 'setting' FROM pg_catalog.pg_db_role_setting, here WHERE setdatabase = here.oid AND setrole <> 0),"
 	" every(role, rank, why) AS ("
 	" SELECT role, rank, why FROM direct"
