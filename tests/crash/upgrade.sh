@@ -7,7 +7,8 @@
 #   CASES="copy back" START=2 EVERY=5 SEED=7   otherwise;  POINTS="record:44/abandon journal:31/nightly"   these
 #
 # After the kill comes one of: resume; resume, killed itself, and resume; the backup of the night and resume; rollback; rollback, killed, and
-# resume; abandon; and the server killed, too, and resume or abandon.
+# resume; abandon; and the server killed, too, and resume or abandon; the
+# same command once more and resume.
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/crash/upgrade_lib.sh
 . tests/crash/upgrade_lib.sh
@@ -86,13 +87,16 @@ check_databases() {
 	done < <(databases)
 }
 
+no_sets() { find "$T"/near/shop/backups/* -maxdepth 0 -type d ! -exec test -e {}/manifest.json \; -print 2>/dev/null || :; }
+
 check_leftovers() {
 	local left
 	left=$(find "$T/app" "$T/vault" "$T/state" "$T/near" "$T/tmp" "$T/saved" \( -name '*.holdfast.tmp' -o -name '.new-*' -o -name '*.part' -o -name '*.tmp' -o -name '.*.tmp*' \) -printf '%P\n' 2>/dev/null || :)
 	[ -z "$left" ] || problem "left over: $left"
 	[ -z "$(our_processes)" ] || problem "processes are left"
-	left=$(find "$T"/near/shop/backups/* -maxdepth 0 -type d ! -exec test -e {}/manifest.json \; -print 2>/dev/null || :)
-	[ -z "$left" ] || problem "no set: $left"
+	# An archive whose run was given up between it and its manifest is no set: the next prune removes it.
+	[ -z "$(no_sets)" ] || hf -q prune --yes >"$T/pruned" 2>&1 || problem "prune: $(<"$T/pruned")"
+	[ -z "$(no_sets)" ] || problem "no set: $(no_sets)"
 }
 
 # The version was never started upon the other's schema, nor before a fence.
@@ -173,6 +177,13 @@ power_cut() {
 	unset PGDATABASE PGDATA
 }
 
+finish_stale() {
+	local stale
+	for stale in $(hf runs --output json | jq -r '.runs | map(select(.plan | startswith("backup") | not)) | if .[0].is_resumable then empty else .[] | select(.is_resumable) | .id end'); do
+		hf -q abandon "$stale" >"$T/stale" 2>&1 || problem "abandon: $(<"$T/stale")"
+	done
+}
+
 # As an operator would; $expected: the end that must be, or empty where the run decides.
 bring_to_an_end() { # HOW
 	expected=
@@ -185,6 +196,12 @@ bring_to_an_end() { # HOW
 		if is_open; then strike "record:$((1 + RANDOM % ${#labels[@]}))" hf resume || :; fi
 		;;
 	power*) power_cut ;;
+	same) # the same command again: it is refused, or what is to be undone is undone
+		finish operate
+		if [[ $case == back* ]]; then expected=old; fi
+		# one that was killed before it changed anything stands in nobody's way
+		finish_stale
+		;;
 	back-again)
 		# where it is refused, or dies before it is said to go back, the run goes on as it was
 		[[ $state == @(rolled_back|refused) ]] || strike "record:$((1 + RANDOM % 20))" hf rollback "$run" --yes --discard-new-writes || ended=$status
@@ -270,7 +287,7 @@ try() { # POINT HOW
 	row "$1" "$2" "$outcome"
 }
 
-ways=(resume again nightly rollback abandon back-again power power-abandon)
+ways=(resume again nightly rollback abandon back-again power power-abandon same)
 
 shop_begin
 printf '\n%-12s %4s %-58s %-9s %s\n' case n killed "then" 'in service at the end'

@@ -87,6 +87,7 @@ write_vault() {
 		name: rotate
 		about: the key of the vault
 		on_failure: rollback
+		must_finish: true
 		steps:
 		  - { id: rotate, uses: secret.rotate, with: { file: $vault/.env, key: KEY, previous_key: KEY_PREVIOUS } }
 		  - { id: restart, uses: service.start, with: { command: [$vault/vault, start] } }
