@@ -11,6 +11,7 @@
 //	                            the sum.  hold_after: it stays behind that step as long as this process lives; kill_after: this
 //	                            process ends by SIGKILL there.  Neither holds after a recovery.
 //	GET  /workflows/ID          {id, status, output}; GET /workflows: all of them, one "ID STATUS OUTPUT" line each
+//	GET  /workflows/finished     those that have a result, one "ID OUTPUT" line each
 //	POST /wait/ID               the result, when there is one
 //	GET  /steps                 one "ID STEP EXECUTIONS VERSIONS" line for each step
 import fs from 'node:fs';
@@ -75,6 +76,11 @@ async function list() {
 	return [200, all.map((w) => `${w.workflowID} ${w.status} ${w.output ?? '-'}\n`).sort().join('')];
 }
 
+async function finished() {
+	const all = await DBOS.listWorkflows({ status: 'SUCCESS' });
+	return [200, all.map((w) => `${w.workflowID} ${w.output}\n`).sort().join('')];
+}
+
 async function steps() {
 	const { rows } = await pool.query(`SELECT workflow, step, count(*) AS times, string_agg(version, ',' ORDER BY at) AS versions
 		FROM app.steps GROUP BY 1, 2 ORDER BY 1, 2`);
@@ -89,6 +95,7 @@ const server = await serve(Number(PORT), {
 	'POST /workflows/*': begin,
 	'GET /workflows/*': show,
 	'GET /workflows': list,
+	'GET /workflows/finished': finished,
 	'POST /wait/*': async ({ rest }) => [200, { id: rest, output: await DBOS.retrieveWorkflow(rest).getResult() }],
 	'GET /steps': steps,
 });
