@@ -5,6 +5,8 @@
 . "$(dirname "$0")/lib/common.sh"
 npm_or_skip # for node
 stack_holdfast
+# shellcheck source=runbook_lib.sh
+. "$STACKS/runbook_lib.sh"
 examples=$(realpath -- "$STACKS/../../docs/examples/backstop")
 stack_server main || exit 1
 stack_dir backstop backstop
@@ -25,13 +27,14 @@ pg_sql 'DELETE FROM orders WHERE id > 200'
 
 paused() { stack_get "http://127.0.0.1:$port/metadata/health" | jq .paused; }
 newest_run() { holdfast runs --output json | jq -r '.runs[0].id'; }
-recover() { t_exit "$1" holdfast run recover-table -p table="${2:-public.orders}" -p reason='rows over 200 are gone'; }
+recover() { t_exit "$1" holdfast run recover-table -p table=public.orders -p reason='rows over 200 are gone'; }
 # In the name of another OS user than the one who runs this.
 approve() {
 	chgrp nogroup "$T_TMP/state/approvals"
 	chmod 1770 "$T_TMP/state/approvals"
 	chmod 711 "$T_TMP/state"
-	t_ok setpriv --reuid nobody --regid nogroup --clear-groups "$HOLDFAST" --state-dir "$T_TMP/state" approve "$1" --reason 'seen'
+	printf 'holdfast approve %s --reason seen\n' "$1" >>"$T_TMP/calls"
+	t_ok setpriv --reuid nobody --regid nogroup --clear-groups "$HOLDFAST" --state-dir "$T_TMP/state" approve "$1" --reason seen
 }
 
 t_begin nothing_happens_before_another_person_has_approved
@@ -82,6 +85,10 @@ cp "$T_TMP/archive" "$archive"
 t_run holdfast run recover-table -p table=public.nothing -p reason=x
 t_match "$t_err" 'public\.nothing'
 t_is "$(paused)" false
+
+t_begin the_runbook
+sed -i 's/table=[a-z.]* -p reason=.*/table=TABLE -p reason=WHY/' "$T_TMP/calls"
+runbook_ran "$examples/README.md" 'Recover a table' 'When it fails'
 
 t_begin the_token_is_nowhere
 t_is "$(grep -rlF -e "$token" "$T_TMP/state")" ''

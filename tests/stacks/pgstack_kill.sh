@@ -97,6 +97,9 @@ t_begin the_upgrade_before_a_rotation_stays
 t_exit 10 holdfast rollback --yes --discard-new-writes
 t_match "$t_err" 'cannot be rolled back: run ".*" \(rotate-authenticator-password, done\) came after it'
 
+t_begin the_runbook
+runbook_ran "$examples/README.md" 'A new password for authenticator'
+
 t_begin no_password_is_anywhere
 t_is "$(grep -rlF -e "$password" -e "$new_password" -e "$admin_password" -e "$(stack_encode "$admin_password")" "$T_TMP/state" "$T_TMP/repository" \
 	"$PG_ROOT/main/log")" ''

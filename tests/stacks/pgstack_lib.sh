@@ -5,6 +5,8 @@
 #	install              the installation on 2026.5, its proxy serving, two live queries, a second database with live queries
 #	info, live           who logs in as what; live queries of persisted ones, of each database
 #	state                all of it on one line: pins, proxy, roles, settings, live queries
+# shellcheck source=runbook_lib.sh
+. "$STACKS/runbook_lib.sh"
 pgstack=$STACKS/pgstack
 examples=$(realpath -- "$STACKS/../../docs/examples/pgstack")
 dir=$T_TMP/pgstack

@@ -84,12 +84,18 @@ t_is "$(state)" "$new"
 t_is "$(results)" 'done, done, done'
 t_is "$(pg_sql "SELECT string_agg(name, ' ' ORDER BY name) FROM holdfast_steps WHERE run = '$run'")" 'admin_login authenticator_login revoke' 'recorded'
 t_is "$(sed -n 5p "$dir/compose.yaml")" '    image: pgstack/proxy:2026.6   # pinned'
+t_ok holdfast runs
+t_match "$t_out" "$run"
+t_ok holdfast status "$run"
+t_match "$t_out" 'revoke +role\.step +done'
 t_exit 10 holdfast gate 2026.5
 t_match "$t_err" 'version "2026.5" must not start'
 t_ok holdfast gate
 
 t_begin a_later_upgrade_finds_the_role_steps_done
-t_ok holdfast upgrade 2026.7
+HOLDFAST_CRASH_AT=journal:30 t_run holdfast upgrade 2026.7
+t_exit 10 holdfast upgrade 2026.7
+t_ok holdfast resume "$(newest_run)"
 t_is "$(results)" 'found done, found done, found done'
 t_is "$(state)" "${new//2026.6/2026.7}"
 
@@ -114,6 +120,11 @@ if [ -n "${FULL:-}" ]; then
 	t_match "$t_err" 'database "pgstack" is not the one that was upgraded, and "pgstack_upgraded_.*" is not either'
 	t_is "$(state)" "$new" 'nothing has changed'
 fi
+
+t_begin the_runbook
+kept=$(holdfast status "$run" --output json | jq -r .run.outputs.savepoint.kept_name)
+t_ok holdfast drop-old "$kept" --yes
+runbook_ran "$examples/README.md" 'Upgrade' 'When an upgrade fails' 'Rollback'
 
 t_begin no_password_is_anywhere
 t_is "$(grep -rlF -e "$password" -e "$admin_password" -e "$(stack_encode "$admin_password")" "$T_TMP/state" "$T_TMP/repository" "$PG_ROOT/main/log")" ''

@@ -10,6 +10,8 @@ if [ "${HOLDFAST_NO_PG17:-}" = 1 ]; then
 	exit 0
 fi
 stack_holdfast
+# shellcheck source=runbook_lib.sh
+. "$STACKS/runbook_lib.sh"
 pgstack=$STACKS/pgstack
 examples=$(realpath -- "$STACKS/../../docs/examples/postgresql-major")
 pg17=$(realpath -m -- "${HOLDFAST_PG17:-${HOLDFAST_BUILD:-build}/pg17}")
@@ -58,6 +60,9 @@ state() {
 limit() { sql "$old_host" "SELECT datconnlimit FROM pg_database WHERE datname = 'pgstack'"; }
 newest_run() { holdfast runs --output json | jq -r '.runs[0].id'; }
 
+t_begin nothing_is_changed_by_looking
+t_ok holdfast run postgresql-major --dry-run
+
 t_begin roles_that_the_new_cluster_does_not_have
 before=$(state)
 t_is "$before" 'ok 15 500|125250 running'
@@ -87,14 +92,19 @@ t_ok holdfast -q backup --pg-bindir "$bin17"
 t_match "$(holdfast show latest)" '17\.'
 
 t_begin the_way_back_loses_no_row_unasked
+t_ok holdfast rollback --yes --dry-run
 sql "$new_host" 'INSERT INTO app.orders VALUES (9001, 1)'
-t_exit 10 holdfast rollback "$run" --yes
+t_exit 10 holdfast rollback --yes
 t_match "$t_err" 'app\.orders'
 t_is "$(state)" 'ok 17 501|125251 stopped'
-t_ok holdfast rollback "$run" --yes --save-new-writes "$T_TMP/new.sql"
+t_ok holdfast rollback --yes --save-new-writes "$T_TMP/new.sql"
 t_is "$(state) $(limit)" "$before -1"
 t_match "$(<"$T_TMP/new.sql")" $'9001\t1'
 t_is "$(sql "$new_host" 'SELECT sum(total) FROM app.orders' "pgstack $run")" 125251 'what served is kept in the new cluster'
 t_is "$(<"$dir/.env")" "$(<"$T_TMP/env.before")" 'the settings are as they were'
 psql -XAtqh "$old_host" -d pgstack -v ON_ERROR_STOP=1 -f "$T_TMP/new.sql"
 t_is "$(sql "$old_host" 'SELECT sum(total) FROM app.orders')" 125251 'and what was saved goes into the old one'
+
+t_begin the_runbook
+t_ok holdfast status "$run"
+runbook_ran "$examples/README.md" 'Over to the new cluster' 'When it fails' 'Back to the old cluster'
