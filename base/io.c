@@ -3,11 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* The kernel moves at most a little under 2 GiB a call; larger runs go in pieces anyway. */
@@ -276,6 +279,31 @@ int io_remove_file(const char *path, struct error *err)
 	if (unlink(path) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, "could not remove file \"%s\"", path);
 	return sync_parent(path, err) < 0 ? -1 : 1;
+}
+
+/* Labels and the like (security.*, trusted.*) the system sets by its own rules, and may refuse. */
+static int copy_attribute(int from, int to, const char *name, const char *path, struct error *err)
+{
+	char value[XATTR_SIZE_MAX];
+	ssize_t n = fgetxattr(from, name, value, sizeof(value));
+	bool is_ours = strncmp(name, "user.", 5) == 0 || strncmp(name, "system.", 7) == 0;
+
+	if (n >= 0 && fsetxattr(to, name, value, (size_t)n, 0) == 0)
+		return 0;
+	return is_ours ? err_sys(err, "could not copy attribute \"%s\" of \"%s\"", name, path) : 0;
+}
+
+int io_copy_attributes(int from, int to, const char *path, struct error *err)
+{
+	char names[XATTR_LIST_MAX];
+	ssize_t n = flistxattr(from, names, sizeof(names));
+
+	if (n < 0)
+		return errno == ENOTSUP ? 0 : err_sys(err, "could not list the attributes of \"%s\"", path);
+	for (const char *name = names; name < names + n; name += strlen(name) + 1)
+		if (copy_attribute(from, to, name, path, err) < 0)
+			return -1;
+	return 0;
 }
 
 char *io_path_join(const char *dir, const char *name)

@@ -2,11 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/crashpoint.h"
@@ -110,31 +108,6 @@ static char *temporary(const struct edit_file *f)
 	return mem_printf("%s/.%s.holdfast.tmp", strcmp(dir, "/") == 0 ? "" : dir, strrchr(f->real, '/') + 1);
 }
 
-/* Access control lists are attributes, too.  What the system keeps to itself (security.*, trusted.*) it may refuse. */
-static int copy_attribute(int from, int to, const char *name, const char *path, struct error *err)
-{
-	char value[XATTR_SIZE_MAX];
-	ssize_t n = fgetxattr(from, name, value, sizeof(value));
-	bool is_ours = strncmp(name, "user.", 5) == 0 || strncmp(name, "system.", 7) == 0;
-
-	if (n >= 0 && fsetxattr(to, name, value, (size_t)n, 0) == 0)
-		return 0;
-	return is_ours ? err_sys(err, "could not keep attribute \"%s\" of file \"%s\"", name, path) : 0;
-}
-
-static int copy_attributes(int from, int to, const char *path, struct error *err)
-{
-	char names[XATTR_LIST_MAX];
-	ssize_t n = flistxattr(from, names, sizeof(names));
-
-	if (n < 0)
-		return errno == ENOTSUP ? 0 : err_sys(err, "could not list the attributes of file \"%s\"", path);
-	for (const char *name = names; name < names + n; name += strlen(name) + 1)
-		if (copy_attribute(from, to, name, path, err) < 0)
-			return -1;
-	return 0;
-}
-
 /* Mode last: giving a file away clears bits of it. */
 static int take_after(const struct edit_file *f, int fd, struct error *err)
 {
@@ -147,7 +120,7 @@ static int take_after(const struct edit_file *f, int fd, struct error *err)
 		return err_sys(err, "could not open file \"%s\"", f->path);
 	if (fchown(fd, f->st.st_uid, f->st.st_gid) < 0)
 		return err_sys(err, "could not keep the owner of file \"%s\"", f->path);
-	if (copy_attributes(from, fd, f->path, err) < 0)
+	if (io_copy_attributes(from, fd, f->path, err) < 0)
 		return -1;
 	if (fchmod(fd, f->st.st_mode & 07777) < 0)
 		return err_sys(err, "could not keep the mode of file \"%s\"", f->path);

@@ -3,11 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -47,31 +45,6 @@ static bool is_same(const struct stat *a, const struct stat *b)
 
 /* --- what belongs to an entry beside its content --------------------------------------------------------------------------- */
 
-static int copy_attribute(int from, int to, const char *name, const char *path, struct error *err)
-{
-	char value[XATTR_SIZE_MAX];
-	ssize_t n = fgetxattr(from, name, value, sizeof(value));
-	bool is_ours = strncmp(name, "user.", 5) == 0 || strncmp(name, "system.", 7) == 0;
-
-	if (n >= 0 && fsetxattr(to, name, value, (size_t)n, 0) == 0)
-		return 0;
-	/* Labels and the like, which the system sets by its own rules. */
-	return is_ours ? err_sys(err, "could not copy attribute \"%s\" of \"%s\"", name, path) : 0;
-}
-
-static int copy_attributes(int from, int to, const char *path, struct error *err)
-{
-	char names[XATTR_LIST_MAX];
-	ssize_t n = flistxattr(from, names, sizeof(names));
-
-	if (n < 0)
-		return errno == ENOTSUP ? 0 : err_sys(err, "could not list the attributes of \"%s\"", path);
-	for (const char *name = names; name < names + n; name += strlen(name) + 1)
-		if (copy_attribute(from, to, name, path, err) < 0)
-			return -1;
-	return 0;
-}
-
 /* Owner before mode, which giving away clears bits of; times last. */
 static int finish(int from, int to, const struct stat *st, const char *path, struct error *err)
 {
@@ -79,7 +52,7 @@ static int finish(int from, int to, const struct stat *st, const char *path, str
 
 	if (fchown(to, st->st_uid, st->st_gid) < 0)
 		return err_sys(err, "could not give the copy of \"%s\" its owner", path);
-	if (copy_attributes(from, to, path, err) < 0)
+	if (io_copy_attributes(from, to, path, err) < 0)
 		return -1;
 	if (fchmod(to, st->st_mode & 07777) < 0)
 		return err_sys(err, "could not give the copy of \"%s\" its mode", path);

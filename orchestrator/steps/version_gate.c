@@ -26,6 +26,8 @@ static const struct param_spec params[] = {
 	{"from", PARAM_STRING, .about = "version to come from: a major step from it to `version` must be accepted"},
 	{"accept_major", PARAM_BOOL, .default_text = "false", .about = "the release notes of a major step have been read"},
 	{"release_notes", PARAM_STRING, .about = "where they are"},
+	{"after", PARAM_STRING,
+		.about = "an output of the step that changes the schema; a dry run, in which there is none, leaves the check out"},
 	{0},
 };
 
