@@ -132,6 +132,16 @@ ledger_configure() {
 	} | tac | awk -F: '!/^      [a-z_]+:/ || !seen[$1]++' | tac >"$T_TMP/holdfast.yaml"
 }
 
+# As that of common.sh; what it has said is kept for ledger_no_secret_is_in.
+holdfast() {
+	local status=0
+	"$HOLDFAST" --config "$T_TMP/holdfast.yaml" "$@" >"$T_TMP/said.out" 2>"$T_TMP/said.err" || status=$?
+	cat "$T_TMP/said.out" "$T_TMP/said.err" >>"$T_TMP/said"
+	cat "$T_TMP/said.out"
+	cat "$T_TMP/said.err" >&2
+	return "$status"
+}
+
 # --- the runbook -----------------------------------------------------------------------------------------------------------------
 
 books=()

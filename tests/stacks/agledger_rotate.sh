@@ -82,6 +82,25 @@ else
 	killed rotate-signing-key VAULT_SIGNING_KEY edit:4 || t_fail edit:4 "exit status $t_status"
 fi
 
+t_begin a_new_signing_key_that_does_not_hold_goes_back
+before=$(stack_value VAULT_SIGNING_KEY)
+cat >"$T_TMP/preflight" <<-SH
+	#!/bin/sh
+	grep -q ^VAULT_SIGNING_KEY_PREVIOUS= $stack_dir/.env || exec node $agl/preflight.mjs $stack_dir
+	echo "header = \"authorization: \$(cat $T_TMP/etc/known-key)\"" | curl -sS --fail -K - -H "content-type: application/json" -d "{}" $base/v1/records
+	exit 1
+SH
+chmod +x "$T_TMP/preflight"
+ledger_configure "preflight: [$T_TMP/preflight]"
+t_exit 7 holdfast run rotate-signing-key
+t_match "$t_err" 'preflight_both: failed'
+ledger_configure
+t_is "$(secrets_now VAULT_SIGNING_KEY)" "$before alone" "the old one is back"
+t_is "$(rest_of_env)" "$rest" "nothing else in .env"
+entries=$((entries + 1))
+t_is "$(sql 'SELECT count(DISTINCT key_id) FROM audit_vault')" 3 "an entry was signed by the new one"
+ledger_is 0.19.17
+
 t_begin given_up_before_the_keys_are_stored_anew_the_old_secret_is_back
 before=$(stack_value API_KEY_SECRET)
 HOLDFAST_CRASH_AT=edit:2 t_run holdfast run rotate-api-key-secret
@@ -142,4 +161,4 @@ ledger_is 0.19.17
 
 t_begin the_end
 book_is_run 'Rotation of API_KEY_SECRET' 'Rotation of VAULT_SIGNING_KEY' Restore
-ledger_no_secret_is_in "$T_TMP/state" "$T_TMP/repository"
+ledger_no_secret_is_in "$T_TMP/state" "$T_TMP/repository" "$T_TMP/said"

@@ -163,4 +163,4 @@ fi
 
 t_begin the_end
 book_is_run Upgrade 'When an upgrade fails' 'Rolling back later'
-ledger_no_secret_is_in "$T_TMP/state" "$T_TMP/repository"
+ledger_no_secret_is_in "$T_TMP/state" "$T_TMP/repository" "$T_TMP/said"
