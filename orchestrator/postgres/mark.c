@@ -155,11 +155,12 @@ static int take(struct pg *pg, json_t *mark, struct error *err)
 	return json_object_set_new(mark, "sequences", part);
 }
 
-/* Within a transaction the statistics would be those of its first look. */
+/* Within a transaction the statistics would be those of its first look.  A role's statement_timeout is meant for the application: here it would
+ * make the way back impossible. */
 static int begin(struct pg *pg, struct error *err)
 {
 	return pg_exec(pg,
-		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL row_security = off; "
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL row_security = off; SET LOCAL statement_timeout = 0; "
 		"SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; SELECT pg_catalog.pg_stat_clear_snapshot()",
 		NULL, err);
 }
@@ -303,7 +304,7 @@ static int count_rows(struct comparison *c, const char *schema, const char *name
 	char *table cleanup(mem_freep) = pg_qualified(schema, name), *literal cleanup(mem_freep) = pg_literal(table);
 	char *ask cleanup(mem_freep) = mem_printf(
 		"SELECT 1 FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.oid = %s::pg_catalog.regclass "
-		"AND COALESCE(a.amname, 'heap') = 'heap' AND pg_catalog.has_table_privilege(c.oid, 'SELECT')",
+		"AND COALESCE(a.amname, 'heap') = 'heap' AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid)",
 		literal);
 	char *sql cleanup(mem_freep) = mem_printf("SELECT pg_catalog.count(*) FROM ONLY %s WHERE %s", table, c->condition);
 	char *text cleanup(mem_freep) = NULL, *is_heap cleanup(mem_freep) = NULL;

@@ -39,9 +39,9 @@ int64_t mark_at_ms(const json_t *mark);
 struct mark_table {
 	uint32_t oid;
 	char *schema, *name;
-	uint64_t written;   /* rows inserted or updated, of those that are there now */
-	uint64_t deleted;   /* rows deleted, as counted; what was rolled back may be among them */
-	bool is_unreadable; /* its rows may not be read or have no xmin: ${written} is what the counters say */
+	uint64_t written; /* rows inserted or updated, of those that are there now */
+	uint64_t deleted; /* rows deleted, as counted; what was rolled back may be among them */
+	bool is_unreadable; /* its rows may not be read (privileges, policies) or have no xmin: ${written} is what the counters say */
 };
 
 struct mark_changes {

@@ -163,7 +163,8 @@ int step_open_maintenance(struct step_context *ctx, const char *conninfo, struct
 		if (rc < 0 && strcmp(err->sqlstate, "3D000") != 0)
 			break;
 	}
-	return rc;
+	/* That of a role is meant for the application; copying a database takes as long as it takes. */
+	return rc < 0 ? -1 : pg_exec(ret, "SET statement_timeout = 0", NULL, err);
 }
 
 int run_manifest_load(const struct step_context *ctx, struct buf *ret_text, struct manifest *ret, struct error *err)

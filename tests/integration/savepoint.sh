@@ -129,6 +129,16 @@ t_exit 0 "$HOLDFAST" run "$T_TMP/plain.yaml" --stack plain -d 'user=plain dbname
 t_is "$(psql -XAtq -d app_kept -c 'SELECT count(*) FROM own.t')" 13334 'copied while autovacuum was at work'
 pg_sql 'ALTER SYSTEM RESET autovacuum_naptime'
 pg_sql 'SELECT pg_reload_conf()' >/dev/null
+pg_sql 'DROP DATABASE app_kept'
+
+t_begin what_is_meant_for_the_application_does_not_hold_up_the_way_back
+pg_sql "ALTER ROLE plain SET statement_timeout = '10ms'"
+psql -XAtq -d app_plain -c 'ALTER TABLE own.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY all_of_it ON own.t USING (true)'
+printf '%s\n' '- id: m' '  uses: sql' '  with: { database: user=plain dbname=app_plain, statements: [SET statement_timeout = 0, DELETE FROM own.t WHERE id < 10] }' \
+	'- { id: bad, uses: exec, with: { argv: ["false"] } }' >>"$T_TMP/plain.yaml"
+sed -i 's/^steps:/on_failure: rollback\n&/' "$T_TMP/plain.yaml"
+t_exit 7 "$HOLDFAST" run "$T_TMP/plain.yaml" --stack plain -d 'user=plain dbname=app_plain'
+t_is "$(psql -XAtq -d app_plain -c 'SELECT count(*) FROM own.t')" 13334 'a time limit of the role, policies on a table'
 drop_others
 
 t_begin what_the_new_version_wrote_is_saved_as_sql
