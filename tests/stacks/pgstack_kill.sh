@@ -7,32 +7,10 @@ npm_or_skip
 stack_holdfast
 # shellcheck source=pgstack_lib.sh
 . "$STACKS/pgstack_lib.sh"
+# shellcheck source=kill_lib.sh
+. "$STACKS/kill_lib.sh"
 install
 new='2026.6 2026.6 | 2026.6 authenticator authenticator_admin | authenticator+ authenticator_admin+service | 1 | 2/2 2/2'
-# What the journal says last: "step.done revoke".
-last_record() {
-	tail -n 1 "$T_TMP/state/runs/$run/journal" | grep -o '{.*' | jq -r '[.type, .step // empty] | join(" ")'
-}
-# killed_on: resumes the run again and again, each time killed as it has come a step further, until it is at its end; where it died stands in
-# $deaths
-killed_on() {
-	local kinds=(journal) i kind now
-	local -A at=() before=()
-	[ -z "${FULL:-}" ] || kinds=(record journal)
-	for ((i = 0; i < 200; i++)); do
-		kind=${kinds[i % ${#kinds[@]}]}
-		HOLDFAST_CRASH_AT=$kind:${at[$kind]:-3} t_run holdfast resume "$run"
-		[ "$t_status" -eq 137 ] || return 0
-		now=$(last_record)
-		if [ "$now" = run.finished ]; then
-			t_run holdfast status "$run"
-			return 0
-		fi
-		deaths+="$now"$'\n'
-		if [ "$now" = "${before[$kind]:-}" ]; then at[$kind]=$((${at[$kind]:-3} + 1)); else at[$kind]=3; fi
-		before[$kind]=$now
-	done
-}
 # died_between STEP…: an attempt died when each of these was done and the next one was not begun, or its effect not recorded
 died_between() {
 	local step

@@ -12,6 +12,8 @@ fi
 stack_holdfast
 # shellcheck source=runbook_lib.sh
 . "$STACKS/runbook_lib.sh"
+# shellcheck source=kill_lib.sh
+. "$STACKS/kill_lib.sh"
 pgstack=$STACKS/pgstack
 examples=$(realpath -- "$STACKS/../../docs/examples/postgresql-major")
 pg17=$(realpath -m -- "${HOLDFAST_PG17:-${HOLDFAST_BUILD:-build}/pg17}")
@@ -85,7 +87,9 @@ HOLDFAST_CRASH_AT=journal:25 t_run holdfast run postgresql-major
 t_is "$t_status" 137
 run=$(newest_run)
 t_match "$(PGPASSWORD=$proxy_password psql -XAtqw -h "$old_host" -U pgstack_proxy -d pgstack -c 'SELECT 1' 2>&1)" 'too many connections' 'the fence holds'
-t_ok holdfast resume "$run"
+if [ -n "${FULL:-}" ]; then killed_on; else t_run holdfast resume "$run"; fi
+t_is "$t_status" 0 'it is done'
+[ -z "${FULL:-}" ] || t_match "$deaths" $'\nstep.done switch\n.*\nstep.done start\n.*\nstep.started stop_old\n' 'killed everywhere'
 t_is "$(state)" 'ok 17 500|125250 stopped'
 t_is "$(sed -n 3p "$dir/.env")" "DB_HOST=$new_host   # which cluster"
 t_ok holdfast -q backup --pg-bindir "$bin17"
@@ -107,4 +111,5 @@ t_is "$(sql "$old_host" 'SELECT sum(total) FROM app.orders')" 125251 'and what w
 
 t_begin the_runbook
 t_ok holdfast status "$run"
+t_exit 2 holdfast resume "$run" # it is at its end
 runbook_ran "$examples/README.md" 'Over to the new cluster' 'When it fails' 'Back to the old cluster'
