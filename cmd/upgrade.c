@@ -79,6 +79,15 @@ static void adapt_put_back(const struct plan_source *plan, json_t *parameters)
 		json_object_set_new(parameters, "put_back", json_string("none"));
 }
 
+/* It becomes a word of commands and a value in files. */
+static int check_version(const char *version, struct error *err)
+{
+	for (const char *p = version; *p; p++)
+		if ((unsigned char)*p <= ' ' || *p == 0x7f)
+			return err_set(err, ERR_CONFIG, "version \"%s\" has a blank or a control character in it", version);
+	return 0;
+}
+
 static int check_options(struct app *app, const struct plan_source *plan, struct error *err)
 {
 	if (!option_flag(&app->options, OPT_SKIP_BACKUP))
@@ -141,7 +150,8 @@ int cmd_upgrade(struct app *app, struct error *err)
 	json_t *parameters cleanup(json_decrefpp) = NULL;
 	int rc;
 
-	if (target_resolve(app, NEED_STACK | NEED_DATABASE | NEED_REPOSITORY | NEED_ADMIN, &t, err) < 0 ||
+	if (check_version(app->options.operands[0], err) < 0 ||
+		target_resolve(app, NEED_STACK | NEED_DATABASE | NEED_REPOSITORY | NEED_ADMIN, &t, err) < 0 ||
 		plan_source_find(t.config_stack, PLAN, &plan, err) < 0)
 		return -1;
 	if (!plan_source_declares(&plan, "version")) {

@@ -84,6 +84,8 @@ t_exit 10 hf upgrade 2.0.0
 t_match "$t_err" 'major'
 t_exit 2 hf upgrade 1.1.0 --skip-backup
 t_match "$t_err" 'an upgrade without a backup before it cannot put the database back'
+t_exit 2 hf upgrade '1.1.0; rm'
+t_match "$t_err" 'version "1.1.0; rm" has a blank or a control character in it'
 t_is "$(state)" '1.0.0 1.0.0 001 5000'
 
 t_begin a_dry_run_changes_nothing
