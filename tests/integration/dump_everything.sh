@@ -39,13 +39,15 @@ SQL
 	printf '%s\n' "comment = 'configuration table for tests'" "default_version = '1.0'" "relocatable = false" >"$dir/$extension.control"
 }
 
+# The large row; FULL=1: of more than 100 MB.
+if [ -n "${FULL:-}" ]; then big=106000000; else big=30000000; fi
 pg_start main wal_level=logical max_locks_per_transaction=128
 pg_as mkdir "$PG_ROOT/space"
 pg_sql "CREATE TABLESPACE ev_space LOCATION '$PG_ROOT/space'"
 has_config=0
 install_extension && has_config=1
 pg_sql "CREATE DATABASE everything TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'"
-psql -qX -d everything -v tablespace=ev_space -v big=106000000 -v extension="$extension" -f "$here/sql/everything.sql" >"$T_TMP/fixture.log" 2>&1 || {
+psql -qX -d everything -v tablespace=ev_space -v big=$big -v extension="$extension" -f "$here/sql/everything.sql" >"$T_TMP/fixture.log" 2>&1 || {
 	cat "$T_TMP/fixture.log" >&2
 	exit 1
 }
