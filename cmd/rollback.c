@@ -124,16 +124,11 @@ static int roll_back(struct app *app, struct continued *c, const json_t *choices
 		print_plan(app, &result);
 		return 0;
 	}
-	if (result.status == RUN_ROLLED_BACK) { /* it is what was asked for */
-		result.status = RUN_DONE;
-		err_clear(&result.error);
-	}
 	if (runner_finish(&c->r, c->s.plan, &result, err) < 0)
 		return -1;
 	if (app->is_json || app->ui.is_quiet)
 		return 0;
-	printf("run %s (%s of stack %s): rolled back\n", c->id, c->s.plan, c->s.stack);
-	summary_print_undone(result.undone);
+	summary_print_back(c->id, c->s.plan, c->s.stack, &result);
 	return 0;
 }
 

@@ -196,8 +196,13 @@ static char *degradation_of(const struct run_result *result)
 
 int runner_finish(struct runner *r, const char *plan, struct run_result *result, struct error *err)
 {
-	char *degraded cleanup(mem_freep) = result->status == RUN_DONE ? degradation_of(result) : NULL;
+	char *degraded cleanup(mem_freep) = NULL;
 
+	if (result->status == RUN_ROLLED_BACK && result->is_asked) { /* also when a resume brought it to its end */
+		result->status = RUN_DONE;
+		err_clear(&result->error);
+	}
+	degraded = result->status == RUN_DONE ? degradation_of(result) : NULL;
 	json_object_set_new(r->app->result, "run", json_of_run(r, plan, result));
 	r->app->exit_status = exit_status_of_run(result);
 	json_object_set_new(r->app->result, "degraded", degraded ? json_string(degraded) : json_null());

@@ -221,7 +221,11 @@ int cmd_resume(struct app *app, struct error *err)
 	if (continued_find(app, app->options.operands[0], &c, err) < 0 || run_resume(&c.r.options, c.id, &result, err) < 0 ||
 		runner_finish(&c.r, c.s.plan ? c.s.plan : "", &result, err) < 0)
 		return -1;
-	if (!app->is_json && !app->ui.is_quiet)
+	if (app->is_json || app->ui.is_quiet)
+		return 0;
+	if (result.is_asked)
+		summary_print_back(c.id, text_or_dash(c.s.plan), text_or_dash(c.s.stack), &result);
+	else
 		summary_print(c.s.plan ? c.s.plan : "", c.s.parameters, &result, true);
 	return 0;
 }
@@ -308,8 +312,6 @@ static int abandon(struct app *app, struct continued *c, struct error *err)
 
 	if (run_abandon(&c->r.options, c->id, &result, err) < 0)
 		return -1;
-	if (result.status == RUN_ROLLED_BACK) /* to be undone is what was asked for */
-		result.status = RUN_DONE;
 	if (runner_finish(&c->r, c->s.plan ? c->s.plan : "", &result, err) < 0)
 		return -1;
 	if (!app->is_json && !app->ui.is_quiet)

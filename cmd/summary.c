@@ -199,3 +199,9 @@ void summary_print_undone(const json_t *undone)
 		label = "";
 	}
 }
+
+void summary_print_back(const char *run_id, const char *plan, const char *stack, const struct run_result *result)
+{
+	printf("run %s (%s of stack %s): rolled back\n", run_id, plan, stack);
+	summary_print_undone(result->undone);
+}

@@ -9,6 +9,8 @@
 
 /* ${parameters}: of the plan, as given or as journaled.  is_resumed: the time is that of the last start alone, and gives no rate. */
 void summary_print(const char *plan, const json_t *parameters, const struct run_result *result, bool is_resumed);
+/* The same of a way back that was asked for. */
+void summary_print_back(const char *run_id, const char *plan, const char *stack, const struct run_result *result);
 /* What a way back has put back, as its steps say it; nothing where they say nothing. */
 void summary_print_undone(const json_t *undone);
 

@@ -310,6 +310,7 @@ void run_close(struct run *run, struct run_result *ret)
 {
 	ret->outputs = state_outputs(&run->state);
 	ret->undone = run->state.undone ? json_incref(run->state.undone) : json_array();
+	ret->is_asked = run->state.is_undoing && strcmp(json_get_str(run->state.undoing, "reason", "failure"), "failure") != 0;
 	ret->elapsed_ms = clock_mono_ms() - run->started_mono_ms;
 	run_emit(run,
 		(struct event){.kind = EVENT_RUN_FINISHED,

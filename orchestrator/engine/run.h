@@ -60,6 +60,7 @@ struct run_result {
 	json_t *undone; /* array of {step, uses, outputs}: what the way back has undone, in its order; "put_back" is for a person */
 	char *failed_step;  /* NULL when none */
 	struct error error; /* of the failed step, when status is not RUN_DONE */
+	bool is_asked;      /* the way back was asked for by a person: that it was gone is what was wanted */
 	bool has_changed;   /* a step that changes something is done: a refusal does not mean that all is as before */
 	int64_t elapsed_ms;
 	/* dry run: the steps as they would run: array of {id, uses, with (secrets left out)} */

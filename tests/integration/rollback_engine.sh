@@ -101,7 +101,8 @@ cp "$T_TMP/new" "$world/version"
 HOLDFAST_CRASH_AT=journal:2 t_run "$HOLDFAST" rollback "$first" --yes
 t_is "$t_status" 137 'killed'
 t_is "$(state_of "$first")" crashed
-t_exit 7 "$HOLDFAST" resume "$first"
+t_exit 0 "$HOLDFAST" resume "$first"
+t_match "$t_out" "run $first \\(up of stack shop\\): rolled back.put back +set: program"
 t_is "$(cat "$world/version") $(state_of "$first")" '1 rolled_back'
 
 t_begin nothing_to_roll_back
