@@ -12,6 +12,8 @@
 # The arguments of all processes that Holdfast has started and that run beside "dbos schema" or the start script are added to $T_TMP/argv.
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source=lib/book.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/book.sh"
 
 dbos=$STACKS/dbos
 examples=$(realpath -- "$STACKS/../../docs/examples/dbos")

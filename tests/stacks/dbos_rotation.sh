@@ -33,6 +33,7 @@ killed_on() {
 }
 
 t_begin killed_between_any_two_steps
+t_exit 0 holdfast run rotate-role-password --dry-run
 HOLDFAST_CRASH_AT=journal:8 t_run holdfast run rotate-role-password -p new_password="file:$T_TMP/new"
 t_is "$t_status" 137 "it was killed"
 run=$(newest_run)
@@ -56,6 +57,9 @@ t_match "$t_err" 'old_is_refused: failed'
 t_is "$(login "$new_password")" 1 "the password of before is good"
 t_is "$(cmp "$stack_dir/.env" "$T_TMP/env.before" 2>&1)" '' ".env is as it was"
 dbos_is 4.9.11
+
+t_begin the_runbook
+book_is_run "$examples/README.md" "A new password for dbos_app"
 
 t_begin no_password_is_anywhere
 dbos_no_password_is_in "$T_TMP/state" "$T_TMP/argv" "$PG_ROOT/main/log"

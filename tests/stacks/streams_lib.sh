@@ -6,10 +6,13 @@
 #	client append|read|list …       as client.mjs
 #	consume                         the consumer notes the tail of every stream
 #	tails, offsets, version         what is in service
+#	newest_run
 #
 # The clients of the stack are the marker $stack_dir/clients: there while they would run.
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source=lib/book.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/book.sh"
 
 streams=$STACKS/streams
 examples=$(realpath -- "$STACKS/../../docs/examples/durable-streams")
@@ -66,4 +69,8 @@ consume() {
 
 version() {
 	stack_get "$health_url" | jq -r .version
+}
+
+newest_run() {
+	"$HOLDFAST" --config "$T_TMP/holdfast.yaml" runs --output json | jq -r '.runs[0].id'
 }

@@ -53,7 +53,10 @@ t_is "$(tails) $(offsets)" "$now $now" "both are as they were"
 mv "$T_TMP/as-it-was.yaml" "$T_TMP/holdfast.yaml"
 
 t_begin both_are_restored
-HOLDFAST_CRASH_AT=journal:22 t_run holdfast run restore-together
+t_exit 0 holdfast list
+set=$(holdfast list --output json | jq -r "[.sets[].id] | min")
+t_exit 0 holdfast run restore-together -p backup="$set" --dry-run
+HOLDFAST_CRASH_AT=journal:22 t_run holdfast run restore-together -p backup="$set"
 t_is "$t_status" 137 "it was killed"
 t_match "$t_err" 'logical replication slot "electric_slot_default" \(pgoutput\) stays with the old database|logical replication slot "electric_slot_default"' "the slot is told"
 t_exit 0 holdfast resume
@@ -62,3 +65,6 @@ t_is "$(offsets)" "$at_backup" "and its offsets: none is ahead"
 t_is "$(client read orders | wc -l)" 3 "so are the messages"
 t_is "$(pg_sql 'SELECT count(*) FROM pg_replication_slots')" 0 "the slot is gone: its consumer makes a new one"
 t_is "$(ls "$stack_dir/clients")" "$stack_dir/clients" "the clients run"
+
+t_begin the_runbook
+book_is_run "$examples/README.md" Backup Restore

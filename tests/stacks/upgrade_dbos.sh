@@ -24,6 +24,7 @@ t_begin an_upgrade_under_a_half_done_workflow
 t_exit 10 holdfast upgrade 5.3.0
 t_exit 0 holdfast upgrade 5.3.0 --accept-major --dry-run
 t_exit 0 holdfast upgrade 5.3.0 --accept-major
+t_exit 0 holdfast status "$(newest_run)"
 dbos_is 5.3.0
 t_is "$(sed -n 2p "$stack_dir/.env")" 'APP_VERSION=5.3.0   # pinned' "the pin, and nothing else in its line"
 
@@ -44,11 +45,13 @@ sed -i 's/^APP_VERSION=4\.9\.11/APP_VERSION=5.3.0/' "$stack_dir/.env"
 t_exit 0 "$T_TMP/start"
 
 t_begin a_rollback_loses_nothing_unasked
+t_exit 10 holdfast rollback --dry-run
 t_exit 10 holdfast rollback --yes
 t_match "$t_err" 'workflow_status'
 t_is "$(dbos_world)" '5.3.0 5.3.0 123' "the new version serves on"
 t_exit 0 holdfast rollback --yes --discard-new-writes
 dbos_is 4.9.11
+t_exit 0 holdfast drop-old "$(pg_sql "SELECT datname FROM pg_database WHERE datname LIKE 'dbos\_upgraded\_%'")" --yes
 
 t_begin a_rollback_from_the_set
 dbos_configure -e 's|put_back: copy|put_back: restore|'
@@ -61,6 +64,25 @@ t_match "$(<"$T_TMP/new.sql")" 'later' "the workflow that was begun since is in 
 dbos_is 4.9.11
 t_is "$(dbos_sql 'SELECT count(*) FROM pg_default_acl')" "$(PGDATABASE=$(pg_sql "SELECT datname FROM pg_database WHERE datname LIKE 'dbos\_upgraded\_%' ORDER BY oid DESC LIMIT 1") pg_sql 'SELECT count(*) FROM pg_default_acl')" \
 	"privileges of tables to come are there, too"
+
+t_begin a_restore
+t_exit 0 holdfast list
+set=$(holdfast list --output json | jq -r "[.sets[].id] | min")
+t_exit 0 holdfast restore "$set" --dry-run
+t_exit 0 holdfast restore "$set" --yes
+dbos_is 4.9.11
+
+t_begin killed_and_gone_on_with
+HOLDFAST_CRASH_AT=journal:40 t_run holdfast upgrade 5.3.0 --accept-major
+t_is "$t_status" 137 "it was killed"
+t_exit 0 holdfast runs
+t_exit 0 holdfast resume "$(newest_run)"
+dbos_is 5.3.0 4.9.11
+t_exit 0 holdfast rollback "$(newest_run)" --yes
+dbos_is 4.9.11
+
+t_begin the_runbook
+book_is_run "$examples/README.md" Upgrade "When an upgrade fails" "Rolling back later" Restore
 
 t_begin no_password_is_anywhere
 dbos_no_password_is_in "$T_TMP/state" "$T_TMP/repository" "$T_TMP/argv"

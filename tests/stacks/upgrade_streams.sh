@@ -18,7 +18,7 @@ t_exit 0 holdfast upgrade 0.3.2 --accept-major
 t_is "$(version)" 0.3.2 "the new version serves"
 t_is "$(tails)" "$list" "list and tails are the same"
 t_is "$(ls "$stack_dir/clients")" "$stack_dir/clients" "the clients run"
-first=$(holdfast runs --output json | jq -r '.runs[0].id')
+first=$(newest_run)
 
 t_begin an_upgrade_that_loses_them_in_good_health
 client append orders 1
@@ -35,7 +35,9 @@ t_is "$(ls "$stack_dir/clients")" "$stack_dir/clients" "the clients run"
 t_begin killed_and_resumed
 HOLDFAST_CRASH_AT=journal:30 t_run holdfast upgrade 0.3.7
 t_is "$t_status" 137 "it was killed"
-t_exit 7 holdfast resume
+t_exit 0 holdfast runs
+t_exit 0 holdfast status "$(newest_run)"
+t_exit 7 holdfast resume "$(newest_run)"
 t_is "$(version) $(tails)" "0.3.2 $list" "the old version serves, with every stream"
 
 t_begin a_rollback_later_and_a_consumer_that_is_ahead
@@ -52,3 +54,6 @@ t_is "$(tails | grep events)" "$(grep events <<<"$list")" "with what it had"
 set=$(holdfast list --output json | jq -r "[.sets[].id] | min")
 t_exit 0 holdfast run restore-together -p backup="$set"
 t_is "$(offsets)" "$(tails)" "and not any more, with the set that was taken before"
+
+t_begin the_runbook
+book_is_run "$examples/README.md" Upgrade "When it fails" "Rolling back later"
