@@ -132,17 +132,18 @@ int run_rollback(const struct run_options *options, const char *run_id, const js
 	run_init(&run, options);
 	if (open_run(&run, run_id, &text, err) < 0)
 		return -1;
-	ret->run_id = mem_strdup(run_id);
 	run.undoing = ask;
 	if ((!options->is_dry_run && run_take_guard(&run, err) < 0) || ask_all(&run, list, err) < 0)
 		return -1;
 	run.undoing = NULL;
 	if (options->is_dry_run) {
+		ret->run_id = mem_strdup(run_id);
 		ret->dry_run = take_ptr(list);
 		return 0;
 	}
 	if (record(&run, ask, why, err) < 0)
 		return -1;
+	ret->run_id = mem_strdup(run_id);
 	run_emit(&run, (struct event){.kind = EVENT_RUN_STARTED, .text = run.plan.about}, NULL);
 	run_go_on(&run, ret);
 	run_close(&run, ret);

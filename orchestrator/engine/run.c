@@ -470,6 +470,7 @@ static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struc
 		return -1;
 	if (is_abandon && run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "abandon"), err) < 0)
 		return -1;
+	ret->run_id = mem_strdup(run->run_id);
 	run_emit(run, (struct event){.kind = EVENT_RUN_STARTED, .text = run->plan.about}, NULL);
 	run_go_on(run, ret);
 	run_close(run, ret);
@@ -493,7 +494,6 @@ static int resume(
 	/* One that was killed before it changed anything stands in nobody's way: others may have been where it is going. */
 	if (!is_abandon && run.plan.must_finish && run_check_later(&run, false, err) < 0)
 		return -1;
-	ret->run_id = mem_strdup(run_id);
 	return go_on(&run, is_abandon, ret, err);
 }
 
