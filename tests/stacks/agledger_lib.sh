@@ -191,3 +191,8 @@ delivered() {
 newest_run() {
 	holdfast runs --output json | jq -r '.runs[0].id'
 }
+
+# Killed behind its last record a run has ended, and there is nothing left to resume.
+is_unfinished() { # RUN
+	holdfast runs --output json | jq -e --arg id "$1" 'any(.runs[]; .id == $id and .is_resumable)' >/dev/null
+}

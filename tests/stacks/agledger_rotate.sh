@@ -62,7 +62,7 @@ killed() {
 	[ "$t_status" -eq 137 ] || return 1
 	ledger_keep_secrets
 	is_open || t_fail "$plan, $point: locked out" "$(secrets_now "$key_name")"
-	t_exit 0 book 'holdfast resume RUN' RUN="$(newest_run)"
+	if is_unfinished "$(newest_run)"; then t_exit 0 book 'holdfast resume RUN' RUN="$(newest_run)"; fi
 	rotated "$key_name" "$before" "$plan, $point"
 	return 0
 }
