@@ -110,5 +110,27 @@ else
 	done
 fi
 
+t_begin killed_while_the_migration_waits_for_a_lock
+dbos_configure -e "s|put_back: copy|put_back: restore|; s|max_transaction_age: 1s|max_transaction_age: 1m|"
+prepare
+coproc blocker { PGPASSWORD=$app_password psql -XAtq -U dbos_app -d dbos; }
+printf "%s\n" "BEGIN; SELECT count(*) FROM dbos.workflow_status;" >&"${blocker[1]}"
+read -r _ <&"${blocker[0]}"
+"$HOLDFAST" --config "$T_TMP/holdfast.yaml" upgrade 5.3.0 --accept-major >"$T_TMP/out" 2>&1 </dev/null &
+victim=$!
+waits() {
+	[ "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dbos_owner' AND wait_event_type = 'Lock'")" = 1 ]
+}
+t_wait 30 waits
+kill -KILL "$victim"
+wait "$victim" 2>/dev/null
+t_is "$?" 137 "it was killed"
+t_is "$(dbos_sql "SELECT version > 33 AND version < 123 FROM dbos.dbos_migrations")" t "the schema is neither"
+t_exit 10 holdfast upgrade 5.3.0 --accept-major
+t_exit 0 holdfast rollback "$(newest_run)" --yes
+kill "${blocker_PID:-}" 2>/dev/null
+wait "${blocker_PID:-}" 2>/dev/null
+t_is "$(whole 4.9.11)" "$(whole_of 4.9.11)" "the old version"
+
 t_begin no_password_is_anywhere
 dbos_no_password_is_in "$T_TMP/state" "$T_TMP/repository" "$T_TMP/argv"

@@ -65,6 +65,19 @@ dbos_is 4.9.11
 t_is "$(dbos_sql 'SELECT count(*) FROM pg_default_acl')" "$(PGDATABASE=$(pg_sql "SELECT datname FROM pg_database WHERE datname LIKE 'dbos\_upgraded\_%' ORDER BY oid DESC LIMIT 1") pg_sql 'SELECT count(*) FROM pg_default_acl')" \
 	"privileges of tables to come are there, too"
 
+t_begin a_transaction_that_blocks_the_migration
+dbos_configure -e "s|put_back: copy|put_back: restore|; s|lock_timeout=30s|lock_timeout=500ms|; s|max_transaction_age: 1s|max_transaction_age: 1m|"
+coproc blocker { PGPASSWORD=$app_password psql -XAtq -U dbos_app -d dbos; }
+printf "%s\n" "BEGIN; SELECT count(*) FROM dbos.workflow_status;" >&"${blocker[1]}"
+read -r _ <&"${blocker[0]}"
+t_exit 7 holdfast upgrade 5.3.0 --accept-major
+t_match "$t_err" 'migrate_command: failed'
+t_is "$(grep -c "canceling statement due to lock timeout" "$T_TMP/state/runs/$(newest_run)/migrate_command.log" | sed "s,[1-9].*,told,")" told "the reason is in its log"
+kill "${blocker_PID:-}" 2>/dev/null
+wait "${blocker_PID:-}" 2>/dev/null
+dbos_is 4.9.11
+t_is "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dbos_owner'")" 0 "no session of the migration is left"
+
 t_begin a_restore
 t_exit 0 holdfast list
 set=$(holdfast list --output json | jq -r "[.sets[].id] | min")
