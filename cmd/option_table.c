@@ -129,6 +129,8 @@ const struct option_spec option_specs[OPT_COUNT] = {
 		.about = "rows that were written since may be lost"},
 	[OPT_SAVE_NEW_WRITES] = {"save-new-writes", .type = OPTION_STRING, .commands = FOR(CMD_ROLLBACK), .arg = "FILE",
 		.about = "write the rows that were written since to this new file first, as far as they can be told"},
+	[OPT_USE_CONFIGURATION] = {"use-configuration", .type = OPTION_FLAG, .commands = FOR(CMD_ROLLBACK) | FOR(CMD_RESUME),
+		.about = "on the way back: services, health and hooks as the configuration has them now, not as it had them then"},
 	[OPT_STEP] = {"step", .type = OPTION_STRING, .commands = FOR(CMD_APPROVE), .arg = "ID",
 		.about = "which step, where more than one waits"},
 	[OPT_REJECT] = {"reject", .type = OPTION_FLAG, .commands = FOR(CMD_APPROVE), .about = "say no: the step fails"},

@@ -11,8 +11,10 @@
 #include "cmd/commands.h"
 #include "cmd/exit_status.h"
 #include "cmd/output.h"
+#include "cmd/plan_source.h"
 #include "cmd/runner.h"
 #include "cmd/summary.h"
+#include "orchestrator/stack/parameters.h"
 
 /* ---- finding ---- */
 
@@ -191,8 +193,29 @@ void continued_release(struct continued *c)
 {
 	run_summary_release(&c->s);
 	json_decref(c->secrets);
+	json_decref(c->now);
 	free(c->id);
 	free(c->conninfo);
+}
+
+/* What the run's plan takes from the configuration, as that is now. */
+static int parameters_now(struct app *app, struct continued *c, struct error *err)
+{
+	char *path cleanup(mem_freep) = mem_printf("%s/runs/%s/plan.yaml", app->state_dir, c->id);
+	const struct config_stack *stack = c->s.stack ? config_stack(&app->config, c->s.stack) : NULL;
+	struct plan_source plan cleanup(plan_source_release) = {0};
+	const char *name;
+	json_t *value;
+
+	if (!stack)
+		return err_set(err, ERR_CONFIG, "stack \"%s\" of run \"%s\" is not in the configuration",
+			c->s.stack ? c->s.stack : "", c->id);
+	if (plan_source_read(path, &plan, err) < 0 ||
+		config_plan_parameters_now(stack, plan.declared, c->s.parameters, &c->now, err) < 0)
+		return -1;
+	json_object_foreach(c->now, name, value)
+		ui_note(&app->ui, "parameter \"%s\" is taken from the configuration as it is now", name);
+	return 0;
 }
 
 int continued_find(struct app *app, const char *which, struct continued *c, struct error *err)
@@ -202,8 +225,11 @@ int continued_find(struct app *app, const char *which, struct continued *c, stru
 	if (secrets_of(app, &c->s, &c->secrets, &c->conninfo, err) < 0 ||
 		runner_open(app, c->s.stack, c->conninfo, &c->r, err) < 0)
 		return -1;
+	if (option_flag(&app->options, OPT_USE_CONFIGURATION) && parameters_now(app, c, err) < 0)
+		return -1;
 	c->r.options.plan_name = c->s.plan;
 	c->r.options.parameters = c->secrets;
+	c->r.options.replaced = c->now;
 	c->r.options.was_open = !which || c->s.is_resumable || strcmp(c->s.state, "running") == 0;
 	return 0;
 }

@@ -14,7 +14,7 @@ json_t *json_of_summary(const struct run_summary *s);
 struct continued {
 	struct run_summary s;
 	struct runner r;
-	json_t *secrets;
+	json_t *secrets, *now; /* now: parameters as the configuration has them, where that is asked for */
 	char *id, *conninfo;
 };
 /* As run_find(); ${c}: zeroed, to be released either way. */

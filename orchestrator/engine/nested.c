@@ -46,6 +46,7 @@ static int init(struct step_context *ctx, const char *label, const json_t *param
 	ret->label = label;
 	ret->options = *outer->o;
 	ret->options.parameters = parameters;
+	ret->options.replaced = NULL;
 	ret->options.stack = outer->state.stack;
 	ret->options.cancel = ctx->cancel;
 	run_init(&ret->run, &ret->options);

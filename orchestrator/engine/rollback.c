@@ -107,6 +107,8 @@ static int record(struct run *run, const json_t *ask, const char *why, struct er
 	json_object_set_new(r, "reopens", json_true());
 	json_object_set_new(r, "pid", json_integer(getpid()));
 	person_to_json(r);
+	if (json_object_size(run->o->replaced))
+		json_object_set(r, "parameters", (json_t *)(uintptr_t)run->o->replaced);
 	if (why)
 		json_object_set_new(r, "why", json_text_of(why));
 	return run_record(run, r, err);

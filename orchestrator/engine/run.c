@@ -466,7 +466,10 @@ static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struc
 {
 	if (run_take_guard(run, err) < 0 ||
 		(is_abandon && run->plan.must_finish && run_check_passed(run, "abandoned", err) < 0) ||
-		run_record(run, json_pack("{s:s, s:i}", "type", "run.resumed", "pid", (int)getpid()), err) < 0)
+		run_record(run,
+			json_pack("{s:s, s:i, s:O*}", "type", "run.resumed", "pid", (int)getpid(), "parameters",
+				json_object_size(run->o->replaced) ? run->o->replaced : NULL),
+			err) < 0)
 		return -1;
 	if (is_abandon && run_record(run, json_pack("{s:s, s:s}", "type", "run.undoing", "reason", "abandon"), err) < 0)
 		return -1;
@@ -475,6 +478,18 @@ static int go_on(struct run *run, bool is_abandon, struct run_result *ret, struc
 	run_go_on(run, ret);
 	run_close(run, ret);
 	return 0;
+}
+
+/* Forward a run goes as it has begun. */
+static int check_replaced(const struct run *run, struct error *err)
+{
+	if (!run->o->replaced || (run->state.is_undoing && run->state.phase != PHASE_FAILED))
+		return 0;
+	err_set(err, ERR_CONFIG, "run \"%s\" is not on the way back: it goes on by the configuration it was started with",
+		run->run_id);
+	return err_hint(err,
+		"\"holdfast rollback %s\" puts back what was before it, by the configuration of now if that is asked for.",
+		run->run_id);
 }
 
 static int resume(
@@ -488,8 +503,9 @@ static int resume(
 	if (options->is_dry_run)
 		return err_set(
 			err, ERR_CONFIG, "run \"%s\" was started already: it cannot be resumed or abandoned on trial", run_id);
-	if (run_open(&run, run_id, err) < 0 || pause_check(options->state_dir, run.state.stack, err) < 0 ||
-		run_complete(&run, &text, err) < 0 || run_check_steps(&run, err) < 0)
+	if (run_open(&run, run_id, err) < 0 || check_replaced(&run, err) < 0 ||
+		pause_check(options->state_dir, run.state.stack, err) < 0 || run_complete(&run, &text, err) < 0 ||
+		run_check_steps(&run, err) < 0)
 		return -1;
 	/* One that was killed before it changed anything stands in nobody's way: others may have been where it is going. */
 	if (!is_abandon && run.plan.must_finish && run_check_later(&run, false, err) < 0)

@@ -41,7 +41,8 @@ struct run_options {
 	int (*redact_conninfo)(const char *in, char **ret, struct error *err);
 	/* The text of a built-in plan, NULL when there is none: what a run goes by whose own copy is lost.  May be NULL. */
 	const char *(*find_plan)(const char *name);
-	bool was_open; /* the caller has seen the run unfinished: when it has ended since, that is ERR_CONFLICT */
+	const json_t *replaced; /* on the way back: object of values that take the place of journaled parameters; may be NULL */
+	bool was_open;          /* the caller has seen the run unfinished: when it has ended since, that is ERR_CONFLICT */
 };
 
 enum run_status {
@@ -73,7 +74,7 @@ struct run_result {
  * journal (ERR_CORRUPT), plan text that is not the journaled one (ERR_CORRUPT).  ret is to be released either way.
  * A run that was being undone goes on undoing; a failed one tries the failed step again, with its retries counted anew.
  * A resumed run takes parameters from its journal; ${options->parameters} overrides those that the journal left out (secrets,
- * passwords of connection strings) and only those.
+ * passwords of connection strings) and only those; ${options->replaced} others, and is journaled: ERR_CONFIG unless the run is being undone.
  */
 int run_start(const struct run_options *options, struct run_result *ret, struct error *err) must_check;
 int run_resume(const struct run_options *options, const char *run_id, struct run_result *ret, struct error *err) must_check;

@@ -108,6 +108,8 @@ int secrets_merge(const struct run *run, json_t **ret, struct error *err)
 			return -1;
 		}
 	}
+	if (run->o->replaced)
+		json_object_update(all, (json_t *)(uintptr_t)run->o->replaced);
 	*ret = take_ptr(all);
 	return 0;
 }

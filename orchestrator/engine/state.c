@@ -148,12 +148,21 @@ static int apply_created(struct run_state *s, const json_t *r, int64_t at_ms, st
 	return apply_steps(s, steps, err);
 }
 
+/* Parameters that take the place of those the run was started with. */
+static void replace_parameters(struct run_state *s, const json_t *r)
+{
+	json_t *given = json_object_get(r, "parameters");
+
+	if (json_is_object(given))
+		json_object_update(s->parameters, given);
+}
+
 static int apply_resumed(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
 {
-	(void)r;
 	(void)at_ms;
 	if (state_is_closed(s))
 		return broken(err, "the run is resumed after its end");
+	replace_parameters(s, r);
 	if (s->phase == PHASE_FAILED)
 		s->is_undoing = false; /* what was undone before it failed is pending again */
 	s->phase = PHASE_RUNNING;
@@ -185,6 +194,7 @@ static int apply_undoing(struct run_state *s, const json_t *r, int64_t at_ms, st
 	json_decref(s->ending);
 	s->ending = NULL;
 	s->is_undoing = true;
+	replace_parameters(s, r);
 	s->is_abandoned = strcmp(json_get_str(r, "reason", ""), "abandon") == 0;
 	keep(&s->undoing, r);
 	return 0;

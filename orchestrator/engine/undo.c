@@ -150,6 +150,16 @@ static char *spell_states(const struct run *run, const struct plan_step *at)
 	return buf_take(&out);
 }
 
+/* Behind what the step advises.  Of a run inside a step the one around it says it. */
+static void hint_way_on(const struct run *run, const struct plan_step *at, struct error *why)
+{
+	char *said cleanup(mem_freep) = why->hint;
+
+	why->hint = NULL;
+	err_hint(why, "%s%sWhen the cause is mended, run \"holdfast resume %s\" to go on%s.", said ? said : "", said ? " " : "",
+		run->run_id, at->is_after_rollback ? "" : " undoing");
+}
+
 static void stuck(struct run *run, const struct plan_step *at, struct run_result *ret, struct error *why)
 {
 	struct error cannot cleanup(err_clear) = ERROR_INIT;
@@ -162,8 +172,8 @@ static void stuck(struct run *run, const struct plan_step *at, struct run_result
 		err_context(why, "could not undo step \"%s\" of run \"%s\"", at->id, run_outermost(run)->run_id);
 	why->detail = said ? mem_printf("%s\nState: %s.", said, states) : mem_printf("State: %s.", states);
 	free(said);
-	err_hint(why, "When the cause is mended, run \"holdfast resume %s\" to go on%s.", run_outermost(run)->run_id,
-		at->is_after_rollback ? "" : " undoing");
+	if (!run->outer)
+		hint_way_on(run, at, why);
 	ret->status = RUN_STUCK;
 	free(ret->failed_step);
 	ret->failed_step = mem_strdup(at->id);

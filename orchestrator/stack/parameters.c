@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/json.h"
+#include "orchestrator/engine/value.h"
 #include "orchestrator/stack/files.h"
 #include "orchestrator/stack/secrets.h"
 
@@ -203,5 +204,63 @@ int config_plan_parameters(const struct config_stack *s, const struct yaml_node 
 		for (size_t i = 0; i < declared->count; i++)
 			if (set_parameter(s, declared->values[i], declared->keys[i]->text, round == 0, parameters, err) < 0)
 				return -1;
+	return 0;
+}
+
+/* --- the same, while a run is under way --- */
+
+static bool may_be_replaced(const struct yaml_node *declared)
+{
+	static const char *const places[] = {"services.", "health.", "preflight", "upgrade.post_start"};
+	const struct yaml_node *from = yaml_get(declared, "from"), *type = yaml_get(declared, "type");
+	bool is_secret = false;
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+
+	if (!from || !from->text || (type && type->text && strcmp(type->text, "conninfo") == 0))
+		return false;
+	if (yaml_get(declared, "secret") &&
+		(yaml_want_bool(yaml_get(declared, "secret"), "secret", &is_secret, &ignored) < 0 || is_secret))
+		return false;
+	for (size_t i = 0; i < array_len(places); i++) {
+		size_t n = strlen(places[i]);
+
+		if (places[i][n - 1] == '.' ? strncmp(from->text, places[i], n) == 0 : strcmp(from->text, places[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The journal has the values in their types. */
+static int add_if_other(const struct config_stack *s, const struct yaml_node *declared, const char *name, const json_t *journaled,
+	json_t *all, json_t *now, struct error *err)
+{
+	const struct yaml_node *type = yaml_get(declared, "type");
+	json_t *value cleanup(json_decrefpp) = NULL;
+	enum param_type t = PARAM_STRING;
+
+	json_object_del(all, name);
+	if (set_one(s, yaml_get(declared, "from")->text, name, all, err) < 0)
+		return -1;
+	if (!json_object_get(all, name))
+		return 0;
+	if ((type && param_type_find(type->text ? type->text : "", &t) < 0) ||
+		value_coerce(t, json_object_get(all, name), false, &value, err) < 0)
+		return err_context(err, "parameter \"%s\"", name);
+	if (!json_equal(value, json_object_get(journaled, name)))
+		json_object_set(now, name, value);
+	return 0;
+}
+
+int config_plan_parameters_now(
+	const struct config_stack *s, const struct yaml_node *declared, const json_t *journaled, json_t **ret, struct error *err)
+{
+	json_t *all cleanup(json_decrefpp) = json_copy((json_t *)(uintptr_t)journaled),
+		    *now cleanup(json_decrefpp) = json_object();
+
+	for (size_t i = 0; declared && i < declared->count; i++)
+		if (may_be_replaced(declared->values[i]) &&
+			add_if_other(s, declared->values[i], declared->keys[i]->text, journaled, all, now, err) < 0)
+			return -1;
+	*ret = take_ptr(now);
 	return 0;
 }

@@ -30,4 +30,12 @@
 int config_plan_parameters(
 	const struct config_stack *s, const struct yaml_node *declared, json_t *parameters, struct error *err) must_check;
 
+/*
+ * Of a run's ${journaled} parameters those that say how the application is stopped, started and asked, as the configuration has them now:
+ * what the plan takes from services, health, preflight and upgrade.post_start.  ${ret}: an object of those that differ; what is configured no
+ * more stays as it was.  Connection strings and secrets are none of them.
+ */
+int config_plan_parameters_now(const struct config_stack *s, const struct yaml_node *declared, const json_t *journaled,
+	json_t **ret, struct error *err) must_check;
+
 #endif

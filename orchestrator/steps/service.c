@@ -86,6 +86,16 @@ static int probe(struct step_context *ctx, struct error *err)
 	return command_open(ctx, NULL, &c, err) < 0 ? -1 : command_ask(&c, &call, err);
 }
 
+/* The command is that of the day the run was started. */
+static int hint_configuration(struct error *err)
+{
+	char *said cleanup(mem_freep) = err->hint;
+
+	err->hint = NULL;
+	return err_hint(err, "%s%sWhere the command is another one by now, --use-configuration takes the one that is configured.",
+		said ? said : "", said ? " " : "");
+}
+
 static int undo_saying(struct step_context *ctx, const char *put_back, struct error *err)
 {
 	cleanup(command_close) struct command c = {.log_fd = -1};
@@ -93,8 +103,10 @@ static int undo_saying(struct step_context *ctx, const char *put_back, struct er
 
 	if (!call.argv)
 		return 0;
-	if (command_open(ctx, ".undo.log", &c, err) < 0 || command_run(&c, &call, err) < 0)
+	if (command_open(ctx, ".undo.log", &c, err) < 0)
 		return -1;
+	if (command_run(&c, &call, err) < 0)
+		return hint_configuration(err);
 	step_output_str(ctx, "put_back", put_back);
 	return 0;
 }

@@ -105,6 +105,68 @@ t_exit 0 "$HOLDFAST" resume "$first"
 t_match "$t_out" "run $first \\(up of stack shop\\): rolled back.put back +set: program"
 t_is "$(cat "$world/version") $(state_of "$first")" '1 rolled_back'
 
+t_begin by_the_configuration_of_now
+configured() { # START
+	cat >"$T_TMP/holdfast.yaml" <<-YAML
+		version: 1
+		repositories: { near: { url: $T_TMP/near } }
+		stacks:
+		  shop:
+		    database: { url: dbname=nowhere }
+		    repositories: [near]
+		    services: { stop: [rm, -f, $world/up], start: [$1], check: [test, -e, $world/up] }
+		    health: { url: "http://127.0.0.1:1/", within: 2s }
+		    upgrade: { post_start: [[test, -e, $world/up]], pull: [echo, $1] }
+	YAML
+}
+cat >"$T_TMP/plan.yaml" <<-PLAN
+	name: up
+	on_failure: rollback
+	can_rollback: true
+	parameters:
+	  stop: { type: list, from: services.stop }
+	  start: { type: list, from: services.start }
+	  within: { type: duration, from: health.within }
+	  pull: { type: list, from: upgrade.pull }
+	steps:
+	  - { id: stop, uses: service.stop, with: { command: "\${stop}", undo: "\${start}" } }
+	  - { id: pull, uses: exec, with: { argv: "\${pull}" } }
+PLAN
+export HOLDFAST_CONFIG=$T_TMP/holdfast.yaml
+printf '#!/bin/sh\ntouch %s/up\n' "$world" >"$T_TMP/start-1"
+chmod +x "$T_TMP/start-1"
+configured "$T_TMP/start-1"
+run 0
+run=$(newest)
+mv "$T_TMP/start-1" "$T_TMP/start-2"
+t_exit 9 "$HOLDFAST" rollback "$run" --yes
+t_match "$t_err" "hint:   Install it.*Where the command is another one by now, --use-configuration takes.*\"holdfast resume $run\" to go on undoing"
+configured "$T_TMP/start-2"
+t_exit 9 "$HOLDFAST" resume "$run"
+HOLDFAST_CRASH_AT=journal:1 t_run "$HOLDFAST" resume "$run" --use-configuration
+t_is "$t_status" 137 'killed'
+t_match "$t_err" 'parameter "start" is taken from the configuration as it is now'
+t_is "$(tail -n 1 "$HOLDFAST_STATE_DIR/runs/$run/journal" | grep -o '"parameters":{[^}]*}')" "\"parameters\":{\"start\":[\"$T_TMP/start-2\"]}" \
+	'the one that differs, and not what only goes forward'
+t_exit 0 "$HOLDFAST" resume "$run"
+[ -e "$world/up" ]
+t_is $? 0 'the journaled one counts'
+run 0
+run=$(newest)
+mv "$T_TMP/start-2" "$T_TMP/start-3"
+configured "$T_TMP/start-3"
+t_exit 0 "$HOLDFAST" rollback "$run" --yes --use-configuration
+[ -e "$world/up" ]
+t_is $? 0 'started by hand, too'
+sed -i 's/on_failure: rollback/on_failure: stop/; s/"${pull}"/["false"]/' "$T_TMP/plan.yaml"
+run 1
+t_exit 2 "$HOLDFAST" resume --use-configuration
+t_match "$t_err" "run \"$(newest)\" is not on the way back: it goes on by the configuration it was started with"
+sed -i 's/  shop:/  yard:/' "$T_TMP/holdfast.yaml"
+t_exit 2 "$HOLDFAST" rollback "$(newest)" --yes --use-configuration
+t_match "$t_err" "stack \"shop\" of run \"$(newest)\" is not in the configuration"
+unset HOLDFAST_CONFIG
+
 t_begin nothing_to_roll_back
 t_exit 2 "$HOLDFAST" rollback --stack garden --yes
 t_match "$t_err" 'there is no run to roll back'
