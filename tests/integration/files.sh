@@ -58,7 +58,7 @@ chmod 600 "$srv/compose/.env"
 printf 'other\n' >"$srv/compose/docker-compose.yml"
 seq 1 200000 >"$srv/data/numbers"
 head -c 3000000 /dev/urandom >"$srv/data/noise"
-truncate -s 200M "$srv/data/sparse" && printf 'end' >>"$srv/data/sparse"
+truncate -s 40M "$srv/data/sparse" && printf 'end' >>"$srv/data/sparse"
 ln "$srv/data/numbers" "$srv/data/sub/hard"
 ln -s ../nowhere "$srv/data/sub/dangling"
 touch -d '2001-02-03 04:05:06.123456789' "$srv/data/sub/ä ö"
@@ -75,7 +75,7 @@ config
 
 t_begin files_are_in_the_set_of_the_database
 t_ok hf backup
-t_match "$t_out" 'files +305, 21[0-9.]+ MB' "the summary counts them"
+t_match "$t_out" 'files +305, 46.2 MB' "the summary counts them"
 id=$(sed -n 's/^backup set *//p' <<<"$t_out")
 archive=$(set_of backup.tar.zst)
 t_ok hf show latest
@@ -88,9 +88,9 @@ t_ok hf --output json show latest
 t_is "$(jq -r '.manifest.files | map(.label) | join(" ")' <<<"$t_out")" "config data" "the manifest lists them"
 
 t_ok hf list
-t_match "$t_out" '2\.13 MB \+ 214 MB' "list: rows and files"
+t_match "$t_out" '2\.13 MB \+ 46.2 MB' "list: rows and files"
 t_ok hf --output json list
-t_is "$(jq -c '.sets[0] | [.files, .files_bytes > 213000000]' <<<"$t_out")" "[305,true]" "list as JSON"
+t_is "$(jq -c '.sets[0] | [.files, .files_bytes > 46000000]' <<<"$t_out")" "[305,true]" "list as JSON"
 
 t_begin tar_alone_brings_them_out
 mkdir "$T_TMP/tar" "$T_TMP/bsdtar"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The restore without an archive: what it brings back, what it refuses, what its proof finds, what a kill leaves behind.
+# FULL=1: killed more often.
 # shellcheck source-path=SCRIPTDIR/../lib
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -66,6 +67,9 @@ CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE
 CREATE EVENT TRIGGER no_ddl ON sql_drop EXECUTE FUNCTION no_ddl();
 SQL
 
+kills=10
+[ -z "${FULL:-}" ] || kills=24
+
 for source in everything small; do
 	t_begin "restored_${source}_is_the_same"
 	t_ok probe copy --finish --held 1000000
@@ -77,7 +81,7 @@ for source in everything small; do
 	drop copy
 
 	t_begin "killed_again_and_again_${source}_is_the_same"
-	t_ok probe copy --finish --held 1000000 --kills 24 --kill-ms 35
+	t_ok probe copy --finish --held 1000000 --kills $kills --kill-ms 35
 	t_match "$t_out" 'kill 5 in time' 'was killed'
 	t_is "$(state_of copy)" "$(state_of "$source")" 'pg_dump of both is the same'
 	t_is "$(databases)" "copy everything postgres small" 'no other database is left'
