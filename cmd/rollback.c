@@ -44,7 +44,9 @@ static int newest(struct app *app, char **ret_id, struct error *err)
 	}
 	if (rc == 0 && !found) {
 		err_set(err, ERR_CONFIG, "there is no run to roll back");
-		rc = err_hint(err, "\"holdfast runs\" lists all; name the one.");
+		err_detail(err, "The runs in directory \"%s\" were looked at.", app->state_dir);
+		rc = err_hint(
+			err, "\"holdfast runs\" lists all; name the one. A state directory elsewhere is given by --state-dir.");
 	}
 	if (rc == 0)
 		*ret_id = mem_strdup(found->run_id);

@@ -47,17 +47,19 @@ static void consider(struct run_choice *c, const struct run_summary *s)
 	}
 }
 
-static int nothing_to_resume(const struct run_choice *c, struct error *err)
+static int nothing_to_resume(const struct app *app, const struct run_choice *c, struct error *err)
 {
 	err_set(err, ERR_CONFIG, "there is no run to resume");
-	if (!c->damaged)
-		return -1;
+	if (!c->damaged) {
+		err_detail(err, "The runs in directory \"%s\" were looked at.", app->state_dir);
+		return err_hint(err, "A state directory elsewhere is given by --state-dir.");
+	}
 	err_detail(err, "The journal of run \"%s\" cannot be read: %s", c->damaged->run_id,
 		c->damaged->message ? c->damaged->message : "unknown error");
 	return err_hint(err, "What a damaged run may have left behind is not known; a new backup can be started at once.");
 }
 
-static int choose(const struct run_choice *c, const char *asked, char **ret_id, struct error *err)
+static int choose(const struct app *app, const struct run_choice *c, const char *asked, char **ret_id, struct error *err)
 {
 	if (c->other) {
 		err_set(err, ERR_CONFIG, "%s%s%s: \"%s\", \"%s\"", asked ? "\"" : "",
@@ -66,11 +68,11 @@ static int choose(const struct run_choice *c, const char *asked, char **ret_id, 
 		return err_hint(err, "Name the run; \"holdfast runs\" lists them.");
 	}
 	if (!c->found && asked) {
-		err_set(err, ERR_CONFIG, "there is no run \"%s\"", asked);
-		return err_hint(err, "\"holdfast runs\" lists them.");
+		err_set(err, ERR_CONFIG, "there is no run \"%s\" in directory \"%s\"", asked, app->state_dir);
+		return err_hint(err, "\"holdfast runs\" lists them. A state directory elsewhere is given by --state-dir.");
 	}
 	if (!c->found && !c->running)
-		return nothing_to_resume(c, err);
+		return nothing_to_resume(app, c, err);
 	*ret_id = mem_strdup(c->found ? c->found : c->running);
 	return 0;
 }
@@ -86,7 +88,7 @@ int run_find(struct app *app, const char *which, char **ret_id, struct error *er
 		return -1;
 	for (size_t i = 0; i < count; i++)
 		consider(&c, &runs[i]);
-	rc = choose(&c, which, ret_id, err);
+	rc = choose(app, &c, which, ret_id, err);
 	runs_list_release(runs, count);
 	return rc;
 }

@@ -33,6 +33,18 @@ static int is_passed(struct run *run, const struct plan_step *step, struct error
 	return attempt(run, step, VERB_PROBE, &progress, NULL, err);
 }
 
+/* Behind what is told already. */
+static int say_unchanged(struct error *err)
+{
+	static const char said[] = "Nothing was changed.";
+	char *detail cleanup(mem_freep) = err->detail;
+
+	err->detail = NULL;
+	if (detail && strstr(detail, said))
+		return err_detail(err, "%s", detail);
+	return err_detail(err, "%s%s%s", detail ? detail : "", detail ? "\n" : "", said);
+}
+
 static int refuse_passed(const struct run *run, const struct plan_step *step, const char *what, struct error *err)
 {
 	err_set(err, ERR_REFUSED, "run \"%s\" cannot be %s: step \"%s\" is a point of no return", run->run_id, what, step->id);
@@ -65,7 +77,7 @@ static int ask_step(struct run *run, const struct plan_step *step, struct error 
 	if (rc != 0)
 		return rc < 0 ? -1 : refuse_passed(run, step, "rolled back", err);
 	if (step->kind->may_undo && attempt(run, step, VERB_MAY_UNDO, &progress, NULL, err) < 0)
-		return err->class == ERR_REFUSED ? err_detail(err, "Nothing was changed.") : -1;
+		return -1;
 	return 0;
 }
 
@@ -136,7 +148,7 @@ int run_rollback(const struct run_options *options, const char *run_id, const js
 		return -1;
 	run.undoing = ask;
 	if ((!options->is_dry_run && run_take_guard(&run, err) < 0) || ask_all(&run, list, err) < 0)
-		return -1;
+		return say_unchanged(err);
 	run.undoing = NULL;
 	if (options->is_dry_run) {
 		ret->run_id = mem_strdup(run_id);

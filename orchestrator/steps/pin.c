@@ -180,9 +180,13 @@ static int judge(const json_t *note, const struct pinned *now, struct error *err
 	if (now->value)
 		err_set(err, ERR_FAILED, "%s is \"%s\", neither what this run has put there nor what it was before", name,
 			now->value);
-	else
+	else if (now->file.is_there)
 		err_set(err, ERR_FAILED, "%s is gone", name);
+	else
+		err_set(err, ERR_FAILED, "file \"%s\" does not exist any more", now->place.file);
 	err_detail(err, "This run has put \"%s\" there; before that it was %s.", new, was);
+	if (!now->file.is_there)
+		return err_hint(err, "Somebody has taken it away since.  Put it back, with one of the two in it, to go on.");
 	return err_hint(err, "Somebody has changed it since.  Put one of the two there to go on.");
 }
 

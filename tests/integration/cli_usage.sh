@@ -136,7 +136,7 @@ t_begin runs_that_are_not_there
 export HOLDFAST_STATE_DIR=$T_TMP/state
 t_exit 0 "$HOLDFAST" runs
 t_exit 2 "$HOLDFAST" resume
-t_is "$t_err" 'error:  there is no run to resume'
+t_match "$t_err" '^error:  there is no run to resume.detail: The runs in directory "[^"]*" were looked at\..hint:   .* --state-dir\.$'
 t_exit 2 "$HOLDFAST" status 2026
 t_match "$t_err" 'there is no run "2026"'
 t_exit 2 "$HOLDFAST" abandon 2026

@@ -117,6 +117,10 @@ t_exit 9 "${run[@]}" -p "go=$T_TMP/change"
 t_match "$t_err" 'could not undo step "file" of run .*: file "[^"]*/VERSION" is "3.0", neither what this run has put there nor what it was before'
 t_match "$t_err" 'This run has put "2.0" there; before that it was "1.0"'
 t_is "$(cat "$work/VERSION")" 3.0
+mv "$work/VERSION" "$T_TMP/VERSION"
+t_exit 9 "$HOLDFAST" resume
+t_match "$t_err" 'could not undo step "file" of run .*: file "[^"]*/VERSION" does not exist any more.*Put it back, with one of the two in it, to go on'
+mv "$T_TMP/VERSION" "$work/VERSION"
 printf '2.0\n' >"$work/VERSION"
 t_exit 7 "$HOLDFAST" resume
 rm -r "$work"/conf.upgraded-*

@@ -158,6 +158,7 @@ configured "$T_TMP/start-3"
 t_exit 0 "$HOLDFAST" rollback "$run" --yes --use-configuration
 [ -e "$world/up" ]
 t_is $? 0 'started by hand, too'
+# shellcheck disable=SC2016 # of the plan
 sed -i 's/on_failure: rollback/on_failure: stop/; s/"${pull}"/["false"]/' "$T_TMP/plan.yaml"
 run 1
 t_exit 2 "$HOLDFAST" resume --use-configuration
@@ -169,4 +170,8 @@ unset HOLDFAST_CONFIG
 
 t_begin nothing_to_roll_back
 t_exit 2 "$HOLDFAST" rollback --stack garden --yes
-t_match "$t_err" 'there is no run to roll back'
+t_match "$t_err" "there is no run to roll back.detail: The runs in directory \"$HOLDFAST_STATE_DIR\" were looked at.*given by --state-dir"
+t_exit 2 "$HOLDFAST" rollback "$first" --yes --state-dir "$T_TMP/elsewhere"
+t_match "$t_err" "there is no run \"$first\" in directory \"$T_TMP/elsewhere\".hint: .*given by --state-dir"
+[ ! -e "$T_TMP/elsewhere" ]
+t_is $? 0 'and none was made'
