@@ -124,13 +124,13 @@ _holdfast() {
 		words=' --database --host --port --username --repository --identity --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	resume)
-		words=' --database --host --port --username --repository --identity --lock-timeout --server-wait --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --lock-timeout --server-wait --use-configuration --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	abandon)
 		words=' --database --host --port --username --repository --identity --lock-timeout --server-wait --force --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	rollback)
-		words=' --database --host --port --username --repository --identity --reason --lock-timeout --server-wait --dry-run --discard-new-writes --save-new-writes --yes --config --state-dir --stack --output --quiet --verbose --help --version'
+		words=' --database --host --port --username --repository --identity --reason --lock-timeout --server-wait --dry-run --discard-new-writes --save-new-writes --use-configuration --yes --config --state-dir --stack --output --quiet --verbose --help --version'
 		;;
 	approve)
 		words=' --reason --step --reject --config --state-dir --stack --output --quiet --verbose --help --version'
