@@ -107,5 +107,7 @@ int pg_lock_acquire(const char *conninfo, const char *stack, int64_t timeout_ms,
 int pg_lock_check(
 	struct pg_lock *l, struct cancel *cancel, struct error *err) must_check; /* takes it again when the connection was lost */
 void pg_lock_release(struct pg_lock *l);
+/* What pg_advisory_lock() takes for a name. */
+int64_t pg_advisory_key(const char *text);
 
 #endif

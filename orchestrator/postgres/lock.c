@@ -19,9 +19,8 @@ struct pg_lock {
 	int64_t key;
 };
 
-static int64_t key_of(const char *stack)
+int64_t pg_advisory_key(const char *text)
 {
-	char *text cleanup(mem_freep) = mem_printf("holdfast stack %s", stack);
 	uint8_t digest[SHA256_BYTES];
 	uint64_t key = 0;
 
@@ -29,6 +28,13 @@ static int64_t key_of(const char *stack)
 	for (int i = 0; i < 8; i++)
 		key = key << 8 | digest[i];
 	return (int64_t)key;
+}
+
+static int64_t key_of(const char *stack)
+{
+	char *text cleanup(mem_freep) = mem_printf("holdfast stack %s", stack);
+
+	return pg_advisory_key(text);
 }
 
 /* The first of postgres, template1 and the database itself that lets us in. */

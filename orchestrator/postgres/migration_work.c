@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
-#include "base/hash.h"
 #include "orchestrator/postgres/migration_private.h"
 
 #define LOCK_POLL_MS 200
@@ -31,13 +30,8 @@ static void on_notice(void *arg, const PGresult *res)
 static int64_t lock_key(const struct migration_options *o)
 {
 	char *text cleanup(mem_freep) = mem_printf("holdfast migrations %s.%s", migration_schema(o), migration_table(o));
-	uint8_t digest[SHA256_BYTES];
-	uint64_t key = 0;
 
-	sha256_of(text, strlen(text), digest);
-	for (int i = 0; i < 8; i++)
-		key = key << 8 | digest[i];
-	return (int64_t)key;
+	return pg_advisory_key(text);
 }
 
 int64_t migration_lock_timeout_ms(const struct migration_options *o)
