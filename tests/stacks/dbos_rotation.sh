@@ -18,17 +18,23 @@ last_record() {
 # killed_on: resumes again and again, each time killed when it has come a step further, until the run is at its end; what was said last before
 # each death stands in $deaths
 killed_on() {
-	local kinds=(journal) i at=3 before='' now
+	local kinds=(journal) i at=3 now
+	local -A seen=()
 	[ -z "${FULL:-}" ] || kinds=(record journal)
 	for ((i = 0; i < 100; i++)); do
 		HOLDFAST_CRASH_AT=${kinds[i % ${#kinds[@]}]}:$at t_run holdfast resume "$run"
 		[ "$t_status" -eq 137 ] || return 0
 		now=$(last_record)
 		deaths+="$now"$'\n'
+		if [ "$now" = run.finished ]; then
+			t_status=0
+			return
+		fi
 		# one of the two is good at any time, and .env has it
 		t_match "$(login "$(stack_value PGPASSWORD)") $(login "$(stack_value PGPASSWORD_PREVIOUS 2>/dev/null)")" '(^| )1($| )' "after $now a password of .env is good"
-		if [ "$now" = "$before" ]; then at=$((at + 1)); else at=3; fi
-		before=$now
+		# never at rest: one that has come no further is given more room
+		if [ -n "${seen[$now]:-}" ]; then at=$((at + 1)); else at=3; fi
+		seen[$now]=1
 	done
 }
 
@@ -40,9 +46,11 @@ run=$(newest_run)
 deaths=$'\n'
 killed_on
 t_is "$t_status" 0 "it is done"
-for step in rotate password start well new_works old_is_refused; do
-	t_match "$deaths" $'\n'"step.done $step"$'\n' "killed after $step"
-done
+if [ -z "${FULL:-}" ]; then
+	for step in rotate password start well new_works old_is_refused; do
+		t_match "$deaths" $'\n'"step.done $step"$'\n' "killed after $step"
+	done
+fi
 t_is "$(login "$new_password")" 1 "the new password is good"
 t_match "$(login "$app_password")" 'password authentication failed for user "dbos_app"' "the old one is refused"
 t_is "$(stack_value PGPASSWORD)" "$new_password" "it stands in .env"
