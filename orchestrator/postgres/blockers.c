@@ -115,3 +115,30 @@ int blockers_slots(struct pg *pg, const char *database, struct event_sink *event
 	}
 	return 0;
 }
+
+int blockers_subscriptions(struct pg *pg, const char *database, struct event_sink *events, struct blockers *b, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(pg,
+		    "SELECT s.subname, s.subenabled FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid "
+		    "WHERE d.datname = $1 ORDER BY 1",
+		    1, (const char *const[]){database}, &res, err) < 0) {
+		if (err->class != ERR_DENIED)
+			return err_context(err, "could not list the subscriptions");
+		err_clear(err);
+		return 0;
+	}
+	for (int i = 0; i < PQntuples(res); i++) {
+		if (*PQgetvalue(res, i, 1) == 't')
+			blockers_add(b, "Disable subscriptions (ALTER SUBSCRIPTION … DISABLE) until it is over.",
+				"Subscription \"%s\" is enabled: it would go on in the database that was put aside, and what it receives "
+				"would be there alone.",
+				PQgetvalue(res, i, 0));
+		else
+			event_text(events, EVENT_WARNING,
+				"subscription \"%s\" belongs to the database in service now and would not come along with one that is put in its place",
+				PQgetvalue(res, i, 0));
+	}
+	return 0;
+}

@@ -1,6 +1,6 @@
 /*
  * What would stand in the way of changing a database's schema or of putting another one in its place: long transactions, prepared
- * transactions, logical replication slots.
+ * transactions, logical replication slots, subscriptions.
  */
 #ifndef POSTGRES_BLOCKERS_H
 #define POSTGRES_BLOCKERS_H
@@ -23,6 +23,10 @@ int blockers_refuse(const struct blockers *b, const char *what, struct error *er
 int blockers_transactions(struct pg *pg, const char *database, int64_t max_age_ms, struct event_sink *events, struct blockers *b,
 	struct error *err) must_check;
 int blockers_prepared(struct pg *pg, const char *database, struct blockers *b, struct error *err) must_check;
+/* Subscriptions of ${database}, which do not come along with what takes its place: those that are enabled are blockers, for what they receive
+ * meanwhile would be in the other database alone; of the others a warning tells.  Where the catalog may not be read nothing is told. */
+int blockers_subscriptions(
+	struct pg *pg, const char *database, struct event_sink *events, struct blockers *b, struct error *err) must_check;
 /* Logical slots of ${database}: those in use are blockers, of the others a warning tells. */
 int blockers_slots(
 	struct pg *pg, const char *database, struct event_sink *events, struct blockers *b, struct error *err) must_check;

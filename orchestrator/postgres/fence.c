@@ -47,6 +47,46 @@ static int warn_superusers(struct pg *pg, const char *database, struct event_sin
 	return 0;
 }
 
+/* Who may end a session: a superuser any; any other role those of roles whose privileges it has, and with pg_signal_backend all but superusers'. */
+#define MAY_END \
+	"((SELECT me.rolsuper FROM pg_catalog.pg_roles me WHERE me.rolname = current_user) OR (NOT COALESCE(r.rolsuper, false) AND " \
+	"(pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))))"
+
+int fence_warn_unendable(struct pg *maintenance, const char *database, struct event_sink *events, struct error *err)
+{
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(maintenance,
+		    "SELECT a.pid, COALESCE(a.usename, ''), COALESCE(a.application_name, ''), COALESCE(r.rolsuper, false), current_user " CLIENTS
+		    " AND NOT " MAY_END " ORDER BY a.pid",
+		    1, (const char *const[]){database}, &res, err) < 0)
+		return err_context(err, "could not look for the sessions of database \"%s\"", database);
+	for (int i = 0; i < PQntuples(res); i++)
+		event_text(events, EVENT_WARNING,
+			"process %s of %s \"%s\" (application \"%s\") is in database \"%s\", and role \"%s\" may not end it: while it is there the "
+			"database can neither be copied nor put back",
+			PQgetvalue(res, i, 0), *PQgetvalue(res, i, 3) == 't' ? "superuser" : "user", PQgetvalue(res, i, 1),
+			PQgetvalue(res, i, 2), database, PQgetvalue(res, i, 4));
+	return 0;
+}
+
+int fence_clients(struct pg *maintenance, const char *database, char **ret, struct error *err)
+{
+	struct buf out = {0};
+	PGresult *res cleanup(pg_clearp) = NULL;
+
+	if (pg_query(maintenance,
+		    "SELECT a.pid, COALESCE(a.usename, ''), COALESCE(a.application_name, '') " CLIENTS
+		    " AND a.application_name NOT LIKE 'holdfast%' ORDER BY a.pid",
+		    1, (const char *const[]){database}, &res, err) < 0)
+		return err_context(err, "could not look for the sessions of database \"%s\"", database);
+	for (int i = 0; i < PQntuples(res); i++)
+		buf_printf(&out, "%sprocess %s of user \"%s\" (application \"%s\")", i ? ", " : "", PQgetvalue(res, i, 0),
+			PQgetvalue(res, i, 1), PQgetvalue(res, i, 2));
+	*ret = PQntuples(res) ? buf_take(&out) : NULL;
+	return PQntuples(res) > 0;
+}
+
 static int still_there(const PGresult *res, const char *database, struct error *err)
 {
 	struct buf lines cleanup(buf_release) = {0};
@@ -60,23 +100,23 @@ static int still_there(const PGresult *res, const char *database, struct error *
 	return err_hint(err, "Stop what connects; a superuser's sessions come back through every fence.");
 }
 
-static int end_clients(struct pg *pg, const char *database, int64_t wait_ms, struct error *err)
+int fence_end_clients(struct pg *maintenance, const char *database, int64_t wait_ms, struct error *err)
 {
 	int64_t deadline = clock_mono_ms() + wait_ms;
 
 	for (;;) {
 		PGresult *res cleanup(pg_clearp) = NULL;
 
-		if (pg_query(pg,
+		if (pg_query(maintenance,
 			    "SELECT a.pid, COALESCE(a.usename, ''), COALESCE(a.application_name, ''), COALESCE(r.rolsuper, false), "
-			    "pg_catalog.pg_terminate_backend(a.pid) " CLIENTS " ORDER BY a.pid",
+			    "CASE WHEN " MAY_END " THEN pg_catalog.pg_terminate_backend(a.pid) END " CLIENTS " ORDER BY a.pid",
 			    1, (const char *const[]){database}, &res, err) < 0)
 			return err_context(err, "could not end the sessions of database \"%s\"", database);
 		if (!PQntuples(res))
 			return 0;
 		if (clock_mono_ms() >= deadline)
 			return still_there(res, database, err);
-		if (cancel_sleep(pg->cancel, LOOK_MS, err) < 0)
+		if (cancel_sleep(maintenance->cancel, LOOK_MS, err) < 0)
 			return -1;
 	}
 }
@@ -87,7 +127,7 @@ int fence_up(struct pg *maintenance, const char *database, int64_t wait_ms, stru
 
 	if (warn_superusers(maintenance, database, events, err) < 0 || swap_fence_limit(maintenance, database, &ignored, err) < 0)
 		return -1;
-	return end_clients(maintenance, database, wait_ms, err);
+	return fence_end_clients(maintenance, database, wait_ms, err);
 }
 
 int fence_is_up(struct pg *maintenance, const char *database, struct error *err)

@@ -21,6 +21,12 @@ int fence_limit(struct pg *maintenance, const char *database, int64_t *ret, bool
  */
 int fence_up(
 	struct pg *maintenance, const char *database, int64_t wait_ms, struct event_sink *events, struct error *err) must_check;
+/* Ends the sessions of clients, those that the role may end, and waits until all are gone; ERR_RETRY as of fence_up(). */
+int fence_end_clients(struct pg *maintenance, const char *database, int64_t wait_ms, struct error *err) must_check;
+/* Sessions of clients that the role may not end, a superuser's mostly, are told as warnings. */
+int fence_warn_unendable(struct pg *maintenance, const char *database, struct event_sink *events, struct error *err) must_check;
+/* 1 with who is connected ("process 12 of user …, …", malloc'd), Holdfast aside; 0 nobody; -1 */
+int fence_clients(struct pg *maintenance, const char *database, char **ret, struct error *err) must_check;
 /* 1: the limit is 0 and no client is in; 0; -1 */
 int fence_is_up(struct pg *maintenance, const char *database, struct error *err) must_check;
 /* Puts the noted limit back, ${limit} where none is noted.  A database that is gone needs no lifting. */

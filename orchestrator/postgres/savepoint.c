@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include "base/clock.h"
 #include "base/crashpoint.h"
+#include "orchestrator/postgres/fence.h"
 #include "orchestrator/postgres/restore.h"
 
 #define LEFTOVERS_MS 30000
@@ -147,9 +148,10 @@ static int comment_of(struct pg *pg, const char *database, char **ret_literal, s
 	return 0;
 }
 
-static int rename_both(struct pg *pg, const struct savepoint_swap *s, struct error *err)
+static int rename_both(struct pg *pg, const struct savepoint_swap *s, bool is_super, struct error *err)
 {
-	const char *const both[] = {s->database, s->copy, NULL};
+	/* Their sessions are ended before each attempt; a role that may not end all of them has waited for that already. */
+	const char *const both[] = {is_super ? s->database : NULL, s->copy, NULL};
 	char *database cleanup(mem_freep) = pg_ident(s->database), *copy cleanup(mem_freep) = pg_ident(s->copy);
 	char *upgraded cleanup(mem_freep) = pg_ident(s->upgraded), *mark cleanup(mem_freep) = kept_mark(s->tag, s->database);
 	char *comment cleanup(mem_freep) = NULL, *fence cleanup(mem_freep) = NULL, *sql cleanup(mem_freep) = NULL;
@@ -186,16 +188,25 @@ static int let_in(struct pg *pg, const struct savepoint_swap *s, struct error *e
 	return -1;
 }
 
-int savepoint_swap(struct pg *maintenance, const struct savepoint_swap *s, struct error *err)
+static int take_place(struct pg *pg, const struct savepoint_swap *s, struct error *err)
 {
+	char *is_super cleanup(mem_freep) = NULL;
 	int64_t ignored;
 
-	if (s->copy) {
-		if (swap_fence(maintenance, s->database, &ignored, err) < 0)
-			return let_in(maintenance, s, err);
-		crash_point("swap");
-		if (rename_both(maintenance, s, err) < 0)
-			return let_in(maintenance, s, err);
-	}
+	if (swap_fence_limit(pg, s->database, &ignored, err) < 0 ||
+		pg_value(pg, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user", &is_super, err) < 0)
+		return -1;
+	crash_point("swap");
+	if (is_super && *is_super == 't')
+		return rename_both(pg, s, true, err);
+	if (fence_end_clients(pg, s->database, s->within_ms, err) < 0 || fence_end_clients(pg, s->copy, s->within_ms, err) < 0)
+		return -1;
+	return rename_both(pg, s, false, err);
+}
+
+int savepoint_swap(struct pg *maintenance, const struct savepoint_swap *s, struct error *err)
+{
+	if (s->copy && take_place(maintenance, s, err) < 0)
+		return let_in(maintenance, s, err);
 	return swap_unfence(maintenance, s->upgraded, s->limit, err);
 }

@@ -31,10 +31,11 @@ struct savepoint_swap {
 	const char *copy;     /* takes its name; NULL: nothing to rename, only what comes after */
 	const char *upgraded; /* what the one in service is called afterwards */
 	const char *tag;
-	bool is_fenced; /* a fence stood around the database before: it stands around what takes its place */
-	int64_t limit;  /* without the fence */
+	bool is_fenced;    /* a fence stood around the database before: it stands around what takes its place */
+	int64_t limit;     /* without the fence */
+	int64_t within_ms; /* how long clients that the role may not end may take to be gone */
 };
-/* Fences, renames, lifts the fence of what was in service before. */
+/* Fences, renames, lifts the fence of what was in service before.  ERR_RETRY, naming them, while clients are there that cannot be ended. */
 int savepoint_swap(struct pg *maintenance, const struct savepoint_swap *s, struct error *err) must_check;
 
 #endif

@@ -184,7 +184,9 @@ static int check_server(struct preflight *p, struct error *err)
 	if (blockers_transactions(&p->pg, p->database, step_int(p->ctx, "max_transaction_age"), p->ctx->events, &p->found, err) <
 			0 ||
 		blockers_prepared(&p->pg, p->database, &p->found, err) < 0 ||
-		blockers_slots(&p->pg, p->database, p->ctx->events, &p->found, err) < 0)
+		blockers_slots(&p->pg, p->database, p->ctx->events, &p->found, err) < 0 ||
+		blockers_subscriptions(&p->pg, p->database, p->ctx->events, &p->found, err) < 0 ||
+		fence_warn_unendable(&p->pg, p->database, p->ctx->events, err) < 0)
 		return -1;
 	if (strcmp(method, "copy") == 0 && collect(p, savepoint_check_room(&p->pg, p->database, p->ctx->events, err), err) < 0)
 		return -1;
@@ -209,7 +211,7 @@ const struct step_kind step_upgrade_preflight = {
 	.about = "find everything that would make the upgrade fail or hang later",
 	.doc = "Compares the versions: one that is not known, an older one, or a major step that was not accepted is refused; the same one has the output "
 	       "`same` and nothing else is looked at.  Asks the server for a pooler in transaction mode, transactions older than "
-	       "`max_transaction_age`, prepared transactions, logical replication slots in use, and room for a copy where one will be made.  All that "
+	       "`max_transaction_age`, prepared transactions, logical replication slots in use, subscriptions that are enabled, and room for a copy where one will be made.  All that "
 	       "is in the way stands in one message, with process, age and query.  The age of the newest backup set is told; a fresh one is taken in "
 	       "any case.  Changes nothing, and is part of --dry-run.",
 	.params = params,

@@ -82,7 +82,9 @@ t_begin superusers_are_told_and_named
 # One that cannot be ended: its server process is stopped.
 PGAPPNAME='the app' psql -XAtq -U boss -d app -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
 superuser=$!
-t_wait 10 is_in boss
+# In service: a session is listed before it has told its name.
+sleeps() { [ "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE usename = 'boss' AND application_name = 'the app' AND state = 'active'")" = 1 ]; }
+t_wait 20 sleeps
 backend=$(pg_sql "SELECT pid FROM pg_stat_activity WHERE usename = 'boss'")
 kill -STOP "$backend"
 plan

@@ -56,6 +56,7 @@ t_wait 10 is_held
 database="'user=owner dbname=app'" preflight 10 'version: 2.0.0, from: 1.9.9, max_transaction_age: 500ms, fence: true'
 t_match "$t_err" 'cannot upgrade to version "2.0.0": 4 things stand in the way'
 t_match "$t_err" 'role "owner" may not see what [0-9]+ other sessions? of database "app" do: long transactions among them are not found'
+t_match "$t_err" 'process [0-9]+ of superuser "postgres" \(application "the report"\) is in database "app", and role "owner" may not end it: while it is there'
 t_match "$t_err" 'Role "owner" is no superuser: a fence around database "app" would keep it out, too.'
 t_match "$t_err" 'From version "1.9.9" to "2.0.0" is a major step.'
 database=dbname=app preflight 10 'version: 2.0.0, from: 1.9.9, max_transaction_age: 500ms'
@@ -73,6 +74,17 @@ psql -XAtqd app -c "ROLLBACK PREPARED 'half'"
 is_idle() { ! is_fed; }
 t_wait 10 is_idle
 psql -XAtqd app -c "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots" >/dev/null
+
+t_begin subscriptions
+psql -XAtqd app -c "CREATE SUBSCRIPTION feed CONNECTION 'dbname=nowhere host=/nowhere' PUBLICATION p WITH (connect = false)" \
+	-c 'ALTER SUBSCRIPTION feed ENABLE' 2>/dev/null
+preflight 10 'version: 1.2.0, from: 1.1.9'
+t_match "$t_err" 'Subscription "feed" is enabled: it would go on in the database that was put aside, and what it receives would be there alone.
+hint:   Disable subscriptions \(ALTER SUBSCRIPTION … DISABLE\) until it is over.'
+psql -XAtqd app -c 'ALTER SUBSCRIPTION feed DISABLE'
+preflight 0 'version: 1.2.0, from: 1.1.9'
+t_match "$t_err" 'warning: subscription "feed" belongs to the database in service now'
+psql -XAtqd app -c 'ALTER SUBSCRIPTION feed SET (slot_name = NONE)' -c 'DROP SUBSCRIPTION feed'
 
 t_begin the_age_of_the_newest_backup_is_told
 more="version: 1.2.0, from: 1.1.9, stack: app, repository: [$T_TMP/repository, $T_TMP/none]"
