@@ -30,6 +30,7 @@ enum param_type {
 	PARAM_MAP,      /* a JSON object of strings */
 	PARAM_CONNINFO, /* a libpq connection string; the journal keeps it without its password */
 	PARAM_ARGVS,    /* a JSON array of argument vectors (arrays of strings, none empty) */
+	PARAM_URL,      /* a URL without user and password, or a reference to one that may have both: env:NAME, file:PATH */
 };
 
 struct param_spec {

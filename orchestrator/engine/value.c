@@ -16,6 +16,7 @@ const char *const param_type_names[] = {
 	[PARAM_MAP] = "map",
 	[PARAM_CONNINFO] = "conninfo",
 	[PARAM_ARGVS] = "argvs",
+	[PARAM_URL] = "url",
 	NULL,
 };
 
@@ -29,6 +30,8 @@ static const char *const type_wanted[] = {
 	[PARAM_MAP] = "a map of strings",
 	[PARAM_CONNINFO] = "a connection string",
 	[PARAM_ARGVS] = "a list of argument vectors",
+	[PARAM_URL] =
+		"a URL of scheme://host[:port]/path without user and password: one that has them is written env:NAME or file:PATH",
 };
 
 const char *param_type_name(enum param_type type)
@@ -76,7 +79,7 @@ bool value_is_true(const json_t *value)
 
 static int refuse(enum param_type type, const json_t *in, bool is_secret, struct error *err)
 {
-	char *text = is_secret || type == PARAM_CONNINFO ? NULL : value_text(in);
+	char *text = is_secret || type == PARAM_CONNINFO || type == PARAM_URL ? NULL : value_text(in);
 
 	if (text)
 		err_set(err, ERR_CONFIG, "must be %s, not \"%s\"", type_wanted[type], text);
@@ -84,6 +87,42 @@ static int refuse(enum param_type type, const json_t *in, bool is_secret, struct
 		err_set(err, ERR_CONFIG, "must be %s", type_wanted[type]);
 	free(text);
 	return -1;
+}
+
+/* "host", "host:80", "[::1]:80", "".  A password with a "/" in it ends what a URL takes for the host early: then no port is one. */
+static bool is_address(const char *text, size_t n)
+{
+	const char *end = text + n, *port = n && *text == '[' ? memchr(text, ']', n) : memchr(text, ':', n);
+
+	for (const char *p = text; p < end; p++)
+		if ((unsigned char)*p <= ' ' || *p == '@' || *p == 0x7f)
+			return false;
+	if (n && *text == '[')
+		port = port ? port + 1 : text;
+	if (!port || port == end)
+		return true;
+	return *port == ':' && strspn(port + 1, "0123456789") == (size_t)(end - port - 1);
+}
+
+bool value_url_is_plain(const char *text)
+{
+	const char *host = strstr(text, "://");
+
+	if (!host)
+		return !strchr(text, '@');
+	host += 3;
+	return is_address(host, strcspn(host, "/?#"));
+}
+
+/* Step kinds read it when they need it. */
+static bool is_reference(const char *text)
+{
+	static const char *const schemes[] = {"env:", "file:", "env_file:"};
+
+	for (size_t i = 0; i < array_len(schemes); i++)
+		if (strncmp(text, schemes[i], strlen(schemes[i])) == 0)
+			return true;
+	return false;
 }
 
 /* The JSON form of a scalar's text, or NULL when it is none of that type. */
@@ -108,6 +147,8 @@ static json_t *scalar_from_text(enum param_type type, const char *text)
 		return duration_parse(text, &ms, &why) == 0 ? json_integer(ms) : NULL;
 	case PARAM_SIZE:
 		return size_parse(text, &bytes, &why) == 0 && bytes <= INT64_MAX ? json_integer((json_int_t)bytes) : NULL;
+	case PARAM_URL:
+		return is_reference(text) || value_url_is_plain(text) ? json_string(text) : NULL;
 	default:
 		return json_string(text);
 	}

@@ -19,6 +19,9 @@ extern const char *const param_type_names[];
  */
 int value_coerce(enum param_type type, const json_t *in, bool is_secret, json_t **ret, struct error *err) must_check;
 
+/* Whether ${text} is fit to be shown and journaled as a URL: nothing in it can be a user or a password, not by a slip of the pen either. */
+bool value_url_is_plain(const char *text);
+
 /* A scalar as text (malloc'd), or NULL for a list, a map or null. */
 char *value_text(const json_t *value) must_check;
 

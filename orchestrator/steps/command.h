@@ -123,6 +123,8 @@ struct ask_request {
 /* Reads parameter "headers", and the URL ${url} (may be NULL), which may be a reference.  To be closed either way. */
 int ask_open(struct step_context *ctx, const char *url, struct ask *ret, struct error *err) must_check;
 void ask_close(struct ask *a);
+/* A URL, which may be a reference, and how it is shown (malloc'd).  ERR_CONFIG, which does not tell it, where it is none. */
+int ask_url(struct ask *a, const char *text, const char **ret_url, char **ret_shown, struct error *err) must_check;
 /* One attempt; status and body (appended to ${body}) of the answer.  Errors as http_perform()'s, without secrets. */
 int ask_once(struct ask *a, const struct ask_request *r, int *ret_status, struct buf *body, struct error *err) must_check;
 

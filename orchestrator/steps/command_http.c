@@ -60,16 +60,28 @@ static bool has_header(const struct ask *a, const char *name)
 	return false;
 }
 
-static int set_url(struct ask *a, const char *text, struct error *err)
+/* What cannot be told apart is not shown: a slash in a password makes half of it the host. */
+static int check_url(const char *url, struct error *err)
+{
+	cleanup(mem_freep) char *shown = url_shown(url, false);
+
+	if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+		return err_set(err, ERR_CONFIG, "the URL does not begin with http:// or https://");
+	if (value_url_is_plain(shown) && shown[strcspn(shown, ":") + 3] && !strpbrk(url, " \t\r\n"))
+		return 0;
+	(void)err_set(err, ERR_CONFIG, "the URL is none");
+	return err_hint(err,
+		"In a user or password \"/\", \"?\", \"#\", \"@\", \":\" and blanks are written %%2F, %%3F, %%23, %%40, %%3A, %%20.");
+}
+
+int ask_url(struct ask *a, const char *text, const char **ret_url, char **ret_shown, struct error *err)
 {
 	cleanup(mem_freep) char *url = NULL;
 
-	if (scrub_resolve(&a->scrub, text, "the URL", &url, err) < 0)
+	if (scrub_resolve(&a->scrub, text, "the URL", &url, err) < 0 || check_url(url, err) < 0)
 		return -1;
-	a->url = arena_strdup(&a->arena, url);
-	a->shown = url_shown(url, strcmp(text, url) != 0);
-	if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-		return err_set(err, ERR_CONFIG, "\"%s\" is no URL that begins with http:// or https://", a->shown);
+	*ret_url = arena_strdup(&a->arena, url);
+	*ret_shown = url_shown(url, strcmp(text, url) != 0);
 	return 0;
 }
 
@@ -78,7 +90,7 @@ int ask_open(struct step_context *ctx, const char *url, struct ask *ret, struct 
 	*ret = (struct ask){.ctx = ctx};
 	if (add_headers(ret, err) < 0)
 		return -1;
-	return url ? set_url(ret, url, err) : 0;
+	return url ? ask_url(ret, url, &ret->url, &ret->shown, err) : 0;
 }
 
 void ask_close(struct ask *a)

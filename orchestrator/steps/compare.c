@@ -16,7 +16,7 @@
 static const struct param_spec params[] = {
 	{"argv", PARAM_LIST, .about = "the program whose standard output is kept, and its arguments"},
 	COMMAND_PARAMS,
-	{"url", PARAM_STRING, .about = "instead: the URL whose answer is kept; may be `env:NAME` or `file:PATH`"},
+	{"url", PARAM_URL, .about = "instead: the URL whose answer is kept; may be `env:NAME` or `file:PATH`"},
 	HTTP_PARAMS,
 	{"path", PARAM_STRING,
 		.about = "keep this member of it alone, where it is JSON: a list as one line for each item, a map as lines "

@@ -23,7 +23,7 @@
 #define ASK_MAX_MS 10000 /* one that hangs must not use up all the time */
 
 static const struct param_spec params[] = {
-	{"url", PARAM_STRING, .about = "ask this URL (http or https); may be `env:NAME` or `file:PATH`"},
+	{"url", PARAM_URL, .about = "ask this URL (http or https); may be `env:NAME` or `file:PATH`"},
 	{"status", PARAM_INT, .default_text = "200", .about = "the status it has to answer with"},
 	{"expect", PARAM_MAP, .about = "path of a member of the JSON it answers (`db.pools.0.state`) → the text it has to be"},
 	{"version", PARAM_STRING, .about = "the version it has to tell"},
@@ -100,7 +100,7 @@ static int look_at_body(struct health *h, const struct buf *body)
 	return json_expect(doc, expect, &h->why);
 }
 
-static int ask_url(struct health *h, struct error *err)
+static int ask_service(struct health *h, struct error *err)
 {
 	const struct ask_request r = {.timeout_ms = h->timeout_ms};
 	cleanup(err_clear) struct error failure = ERROR_INIT;
@@ -226,7 +226,7 @@ struct question {
 };
 
 static const struct question questions[] = {
-	{"url", ask_url},
+	{"url", ask_service},
 	{"tcp", ask_tcp},
 	{"sql", ask_sql},
 };
@@ -314,7 +314,7 @@ static int run(struct step_context *ctx, struct error *err)
 	if (await(&h, q, h.ask.shown ? h.ask.shown : step_str(ctx, q->param), err) < 0)
 		return -1;
 	step_output_int(ctx, "waited_ms", clock_mono_ms() - start_ms);
-	if (q->ask != ask_url)
+	if (q->ask != ask_service)
 		return 0;
 	step_output_int(ctx, "status", h.status);
 	version = h.version ? scrub_text(&h.ask.scrub, h.version, strlen(h.version)) : NULL;

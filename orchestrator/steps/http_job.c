@@ -12,15 +12,17 @@
 
 #define INTERVAL_MIN_MS 10
 #define INTERVAL_MAX_MS 10000
+#define ID_MAX_BYTES 1024
 
 static const struct param_spec params[] = {
-	{"url", PARAM_STRING, .is_required = true, .about = "where the job is started; may be `env:NAME` or `file:PATH`"},
+	{"url", PARAM_URL, .is_required = true, .about = "where the job is started; may be `env:NAME` or `file:PATH`"},
 	{"method", PARAM_STRING, .default_text = "POST", .about = "how it is started"},
 	{"body", PARAM_STRING,
 		.about = "what is sent, as JSON unless a header `Content-Type` says otherwise; may be `env:NAME` or `file:PATH`"},
 	HTTP_PARAMS,
 	{"job_id", PARAM_STRING, .default_text = "jobId", .about = "path of the job's id in the answer (`data.0.id`)"},
-	{"poll_url", PARAM_STRING, .about = "where the job is asked for, with `{job}` in the place of its id"},
+	{"poll_url", PARAM_URL,
+		.about = "where the job is asked for, with `{job}` in the place of its id; may be `env:NAME` or `file:PATH`"},
 	{"state", PARAM_STRING, .default_text = "status", .about = "path of the member that tells how far the job is"},
 	{"done", PARAM_LIST, .default_text = "completed", .about = "values of it that say the job is done"},
 	{"failed", PARAM_LIST, .default_text = "failed", .about = "values of it that say the job has failed"},
@@ -40,6 +42,8 @@ static const struct output_spec outputs[] = {
 struct job {
 	struct step_context *ctx;
 	struct ask ask;
+	const char *poll_url; /* resolved, with "{job}" in it; NULL: none */
+	char *poll_shown;     /* the same as it may be shown */
 	char *id;
 	json_t *answer; /* the last */
 };
@@ -47,6 +51,7 @@ struct job {
 static void job_release(struct job *j)
 {
 	ask_close(&j->ask);
+	free(j->poll_shown);
 	free(j->id);
 	json_decref(j->answer);
 }
@@ -84,11 +89,11 @@ static bool is_unknown(int status)
 	return status == 404 || status == 410;
 }
 
-static int perform(struct job *j, const struct ask_request *r, const char *what, int *ret_status, struct error *err)
+static int perform(
+	struct job *j, const struct ask_request *r, const char *where, const char *what, int *ret_status, struct error *err)
 {
 	cleanup(buf_release) struct buf body = {0};
 	cleanup(err_clear) struct error ignored = ERROR_INIT;
-	cleanup(mem_freep) char *where = r->url ? url_shown(r->url, false) : mem_strdup(j->ask.shown);
 
 	json_decref(j->answer);
 	j->answer = NULL;
@@ -123,6 +128,19 @@ static int note(struct job *j, struct error *err)
 	return step_checkpoint(j->ctx, data, err);
 }
 
+/* It becomes a piece of a URL, and is shown. */
+static bool is_id(const json_t *value)
+{
+	cleanup(mem_freep) char *text = json_is_string(value) || json_is_integer(value) ? json_as_text(value) : NULL;
+
+	if (!text || !*text || strlen(text) > ID_MAX_BYTES || strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
+		return false;
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return false;
+	return true;
+}
+
 static int start(struct job *j, struct error *err)
 {
 	const char *text = step_str(j->ctx, "body");
@@ -134,12 +152,12 @@ static int start(struct job *j, struct error *err)
 	if (text && scrub_resolve(&j->ask.scrub, text, "\"body\"", &body, err) < 0)
 		return -1;
 	r.body = body;
-	if (perform(j, &r, "start the job", &status, err) < 0)
+	if (perform(j, &r, j->ask.shown, "start the job", &status, err) < 0)
 		return fail(j, err);
 	id = json_at(j->answer, step_str(j->ctx, "job_id"));
 	if (!id || json_is_null(id))
 		return 0;
-	if (json_is_object(id) || json_is_array(id))
+	if (!is_id(id))
 		return err_set(err, ERR_FAILED, "member \"%s\" in the answer of \"%s\" is no job's id",
 			step_str(j->ctx, "job_id"), j->ask.shown);
 	if (!step_str(j->ctx, "poll_url"))
@@ -151,10 +169,11 @@ static int start(struct job *j, struct error *err)
 
 /* --- poll ------------------------------------------------------------------------------------------------------------------------ */
 
-static char *poll_url(const struct job *j)
+/* ${url} with the job's id in its place; malloc'd. */
+static char *with_id(const struct job *j, const char *url)
 {
 	cleanup(buf_release) struct buf id = {0};
-	const char *url = step_str(j->ctx, "poll_url"), *at = strstr(url, "{job}");
+	const char *at = strstr(url, "{job}");
 
 	http_escape(j->id, false, &id);
 	return at ? mem_printf("%.*s%s%s", (int)(at - url), url, buf_str(&id), at + strlen("{job}")) : mem_strdup(url);
@@ -176,12 +195,12 @@ static int poll_once(struct job *j, const char *url, struct error *why, struct e
 {
 	const struct ask_request r = {.url = url};
 	const char *path = step_str(j->ctx, "state");
-	cleanup(mem_freep) char *state = NULL;
+	cleanup(mem_freep) char *state = NULL, *where = with_id(j, j->poll_shown);
 	const json_t *member;
 	int status = 0;
 
 	progress_alive(j->ctx->progress);
-	if (perform(j, &r, "ask for the job", &status, why) < 0) {
+	if (perform(j, &r, where, "ask for the job", &status, why) < 0) {
 		if (why->class == ERR_RETRY)
 			return 0;
 		(void)err_move(err, why);
@@ -220,7 +239,7 @@ static int await(struct job *j, struct error *err)
 {
 	int64_t delay_ms = clamp(step_int(j->ctx, "interval"), INTERVAL_MIN_MS, INTERVAL_MAX_MS), left_ms;
 	int64_t until_ms = clock_mono_ms() + step_int(j->ctx, "within");
-	cleanup(mem_freep) char *url = poll_url(j);
+	cleanup(mem_freep) char *url = with_id(j, j->poll_url);
 
 	for (;;) {
 		cleanup(err_clear) struct error why = ERROR_INIT;
@@ -244,6 +263,8 @@ static int run(struct step_context *ctx, struct error *err)
 
 	if (ask_open(ctx, step_str(ctx, "url"), &j.ask, err) < 0)
 		return -1;
+	if (step_str(ctx, "poll_url") && ask_url(&j.ask, step_str(ctx, "poll_url"), &j.poll_url, &j.poll_shown, err) < 0)
+		return err_context(err, "\"poll_url\"");
 	if (!j.id && start(&j, err) < 0)
 		return -1;
 	if (j.id && await(&j, err) < 0)

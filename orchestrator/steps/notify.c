@@ -10,7 +10,7 @@
 
 static const struct param_spec params[] = {
 	{"message", PARAM_STRING, .is_required = true, .about = "what is to be told"},
-	{"url", PARAM_STRING, .is_secret = true,
+	{"url", PARAM_URL, .is_secret = true,
 		.about = "the webhook; may be `env:NAME` or `file:PATH`, as it often holds a token"},
 	{"stack", PARAM_STRING, .about = "name of the stack, for the webhook"},
 	{"data", PARAM_MAP, .about = "more members for the webhook, as texts"},
@@ -42,15 +42,13 @@ static int post(struct step_context *ctx, struct error *err)
 {
 	cleanup(ask_close) struct ask a = {0};
 	cleanup(buf_release) struct buf answer = {0};
-	cleanup(mem_freep) char *body = body_of(ctx), *host = NULL;
+	cleanup(mem_freep) char *body = body_of(ctx), *shown = NULL, *host = NULL;
 	const struct ask_request r = {.method = "POST", .body = body, .is_once = true, .timeout_ms = TIMEOUT_MS};
 	int status;
 
-	if (ask_open(ctx, NULL, &a, err) < 0 || scrub_resolve(&a.scrub, step_str(ctx, "url"), "\"url\"", &host, err) < 0)
+	if (ask_open(ctx, NULL, &a, err) < 0 || ask_url(&a, step_str(ctx, "url"), &a.url, &shown, err) < 0)
 		return -1;
-	scrub_add(&a.scrub, host);
-	a.url = arena_strdup(&a.arena, host);
-	free(host);
+	scrub_add(&a.scrub, a.url);
 	host = url_shown(a.url, true);
 	if (ask_once(&a, &r, &status, &answer, err) < 0)
 		return err->class == ERR_CANCELLED ? -1 : err_context(err, "could not notify");

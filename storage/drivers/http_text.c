@@ -81,12 +81,18 @@ void http_escape(const char *text, bool is_path, struct buf *out)
 
 /* --- failures -------------------------------------------------------------------------------------------------------------- */
 
-/* "scheme://host:port" of a URL; malloc'd. */
+/* "scheme://host:port" of a URL, without user and password; malloc'd. */
 static char *server_of(const char *url)
 {
-	const char *host = strstr(url, "://");
+	const char *host = strstr(url, "://"), *at, *end;
 
-	return host ? mem_strndup(url, (size_t)(host - url) + 3 + strcspn(host + 3, "/?#")) : mem_strdup(url);
+	if (!host)
+		return mem_strdup(url);
+	host += 3;
+	end = host + strcspn(host, "/?#");
+	for (at = end; at > host && at[-1] != '@'; at--)
+		;
+	return mem_printf("%.*s%.*s", (int)(host - url), url, (int)(end - at), at);
 }
 
 #define HINT_NETWORK "Check the endpoint, and the network between this machine and the server."

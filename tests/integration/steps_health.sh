@@ -180,6 +180,32 @@ health 'sql: SELECT 1'
 run 2
 t_match "$t_err" 'step "health" needs "database" to ask "sql"'
 
+t_begin a_url_with_a_password_is_written_elsewhere
+for bad in "http://me:$secret@127.0.0.1:$port/up" "http://me:$secret/x@127.0.0.1:$port/up" "http://me:$secret x@127.0.0.1:$port/up" "http:/me:$secret@127.0.0.1/up"; do
+	health "url: '$bad'"
+	t_exit 2 "$HOLDFAST" run "$T_TMP/plan.yaml" --stack shop
+	t_match "$t_err" 'parameter "url" of step "health" must be a URL of scheme://.* without user and password: one that has them is written env:NAME or file:PATH'
+	no_secret
+	plan "- { id: tell, uses: notify, with: { message: m, url: '$bad' } }"
+	t_exit 2 "$HOLDFAST" run "$T_TMP/plan.yaml" --stack shop
+	no_secret
+done
+health 'url: env:WHERE'
+export WHERE
+for WHERE in "http://me:$secret/x@127.0.0.1:$port/up" "http://me:$secret x@127.0.0.1:$port/up" "http:/me:$secret@127.0.0.1/up" "me:$secret@127.0.0.1" "http://"; do
+	run 2
+	t_match "$t_err" 'error:  the URL (is none|does not begin with http:// or https://)'
+	no_secret
+done
+WHERE="http://me:$secret@127.0.0.1:$port/up"
+run 0
+no_secret
+WHERE="http://me:$secret@127.0.0.1:1/up?token=$secret"
+run 1
+t_match "$t_err" '"127.0.0.1:1" is not healthy after 400ms: could not reach "http://127.0.0.1:1"'
+no_secret
+unset WHERE
+
 # --- jobs --------------------------------------------------------------------------------------------------------------------
 
 # job WITHIN [PARAMETERS]
@@ -238,6 +264,14 @@ t_exit 1 "$HOLDFAST" resume "$(last_run)"
 t_match "$t_err" "error:  could not ask for the job: \"$url/jobs/j5\" answered with status 404"
 t_exit 0 "$HOLDFAST" resume "$(last_run)"
 t_is "$(asked scan)" 4
+
+t_begin an_id_that_is_none
+for id in '""' '".."' '"a\u001b[2Jb"' '{}' 1.5 "\"$(printf 'x%.0s' {1..1100})\""; do
+	answer scan "200\\n{\"jobId\":${id//\\/\\\\}}"
+	job 300ms
+	run 1
+	t_match "$t_err" 'error:  member "jobId" in the answer of "[^"]*/scan" is no job'"'s id"
+done
 
 t_begin job_that_does_not_end
 answer scan '200\n{"jobId":"j6"}'
