@@ -157,7 +157,7 @@ static int take(struct pg *pg, json_t *mark, struct error *err)
 
 /* Within a transaction the statistics would be those of its first look.  A role's statement_timeout is meant for the application: here it would
  * make the way back impossible. */
-static int begin(struct pg *pg, struct error *err)
+int mark_begin(struct pg *pg, struct error *err)
 {
 	return pg_exec(pg,
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL row_security = off; SET LOCAL statement_timeout = 0; "
@@ -175,7 +175,7 @@ int mark_take(struct pg *pg, json_t **ret, struct error *err)
 {
 	json_t *mark cleanup(json_decrefpp) = json_pack("{s:s, s:I}", "format", FORMAT, "at_ms", (json_int_t)clock_utc_ms());
 
-	if (begin(pg, err) < 0 || end(pg, take(pg, mark, err), err) < 0)
+	if (mark_begin(pg, err) < 0 || end(pg, take(pg, mark, err), err) < 0)
 		return err_context(err, "could not note the state of database \"%s\"", PQdb(pg->conn) ? PQdb(pg->conn) : "");
 	*ret = take_ptr(mark);
 	return 0;
@@ -221,6 +221,19 @@ const char *mark_lsn(const json_t *mark)
 int64_t mark_at_ms(const json_t *mark)
 {
 	return json_get_i64(mark, "at_ms", 0);
+}
+
+int64_t mark_oid(const json_t *mark)
+{
+	return strtoll(json_get_str(mark, "database_oid", "0"), NULL, 10);
+}
+
+void mark_follow(json_t *mark, int64_t oid)
+{
+	char *text cleanup(mem_freep) = mem_printf("%" PRId64, oid);
+
+	json_object_set_new(mark, "database_oid", json_text_of(text));
+	json_object_set_new(mark, "is_copy", json_true());
 }
 
 /* --- the condition on xmin ----------------------------------------------------------------------------------------------- */
@@ -282,7 +295,7 @@ static bool is_counter_lost(const json_t *then, const json_t *now)
 	json_t *tables = json_object_get(now, "tables"), *entry;
 	const char *oid;
 
-	if (!is_counting(then) || !is_counting(now))
+	if (json_get_bool(then, "is_copy", false) || !is_counting(then) || !is_counting(now))
 		return true;
 	for (size_t i = 0; i < array_len(resets); i++)
 		if (strcmp(json_get_str(then, resets[i], ""), json_get_str(now, resets[i], "")) != 0)
@@ -419,24 +432,31 @@ static int compare(struct comparison *c, struct error *err)
 	}
 	if (mark_condition(c->pg, c->then, &c->condition, err) < 0)
 		return -1;
+	c->ret->is_copy = json_get_bool(c->then, "is_copy", false);
 	c->ret->are_counters_lost = is_counter_lost(c->then, c->now);
 	compare_sequences(c);
 	compare_catalogs(c);
 	return compare_tables(c, err);
 }
 
-int mark_compare(struct pg *pg, const json_t *mark, struct mark_changes *ret, struct error *err)
+int mark_compare_here(struct pg *pg, const json_t *mark, struct mark_changes *ret, struct error *err)
 {
 	struct comparison c = {.pg = pg, .then = mark, .now = json_object(), .ret = ret};
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
-	rc = begin(pg, err) < 0 || end(pg, compare(&c, err), err) < 0 ? -1 : 0;
+	rc = compare(&c, err);
 	json_decref(c.now);
 	free(c.condition);
 	return rc < 0
 		? err_context(err, "could not find out what was written to database \"%s\"", PQdb(pg->conn) ? PQdb(pg->conn) : "")
 		: 0;
+}
+
+int mark_compare(struct pg *pg, const json_t *mark, struct mark_changes *ret, struct error *err)
+{
+	memset(ret, 0, sizeof(*ret));
+	return mark_begin(pg, err) < 0 ? -1 : end(pg, mark_compare_here(pg, mark, ret, err), err);
 }
 
 void mark_changes_release(struct mark_changes *c)
@@ -480,8 +500,8 @@ char *mark_describe(const struct mark_changes *c, size_t max)
 	if (c->is_schema_changed)
 		buf_printf(&out, "%sThe schema was changed (%s).", out.len ? "\n" : "", c->schema_what);
 	if (c->are_counters_lost)
-		buf_printf(&out, "%sThe server has lost its counters: how many rows were deleted is not known.",
-			out.len ? "\n" : "");
+		buf_printf(&out, "%s%s: how many rows were deleted is not known.", out.len ? "\n" : "",
+			c->is_copy ? "It is a copy, of which the server has counted anew" : "The server has lost its counters");
 	return buf_take(&out);
 }
 

@@ -51,6 +51,7 @@ struct mark_changes {
 	bool is_sequence_moved;
 	bool is_sequence_set_back; /* it would give numbers out again; so may one that counts down and was only used */
 	bool are_counters_lost;    /* deletions are not known */
+	bool is_copy;              /* mark_follow(): why they are not */
 	struct mark_table *tables; /* that were written to, by oid */
 	size_t count;
 	uint64_t written, deleted; /* sums */
@@ -58,6 +59,13 @@ struct mark_changes {
 
 /* As far as reading goes in one snapshot. */
 int mark_compare(struct pg *pg, const json_t *mark, struct mark_changes *ret, struct error *err) must_check;
+/* The same within a transaction that mark_begin() has begun, for what is read in that snapshot, too. */
+int mark_begin(struct pg *pg, struct error *err) must_check;
+int mark_compare_here(struct pg *pg, const json_t *mark, struct mark_changes *ret, struct error *err) must_check;
+/* From here on ${mark} is of database ${oid}, which is a copy of the marked one (CREATE DATABASE … TEMPLATE) made after it was marked: rows and
+ * schema compare as in the marked one itself; the counters of a copy begin anew. */
+void mark_follow(json_t *mark, int64_t oid);
+int64_t mark_oid(const json_t *mark);
 void mark_changes_release(struct mark_changes *c); /* for cleanup too */
 /* Nothing that anybody could miss: neither schema nor rows, and deletions are known not to have happened.  Of sequences those count
  * that were set back. */

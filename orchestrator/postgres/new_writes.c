@@ -14,13 +14,31 @@ struct script {
 	struct pg *pg;
 	FILE *file;
 	const char *path; /* of the temporary file */
+	const json_t *before;
 	char *condition;
 	uint64_t rows;
+	bool is_commented, is_within_line;
 };
 
-static int put(struct script *s, const char *text, size_t n, struct error *err)
+static int put_raw(struct script *s, const char *text, size_t n, struct error *err)
 {
 	return fwrite(text, 1, n, s->file) == n ? 0 : err_sys(err, "could not write file \"%s\"", s->path);
+}
+
+/* Every line of a comment begins as one, whatever a name or a value has in it. */
+static int put(struct script *s, const char *text, size_t n, struct error *err)
+{
+	while (s->is_commented && n) {
+		const char *end = memchr(text, '\n', n);
+		size_t line = end ? (size_t)(end - text) + 1 : n;
+
+		if ((!s->is_within_line && put_raw(s, "-- ", 3, err) < 0) || put_raw(s, text, line, err) < 0)
+			return -1;
+		s->is_within_line = !end;
+		text += line;
+		n -= line;
+	}
+	return put_raw(s, text, n, err);
 }
 
 static int putf(struct script *s, struct error *err, const char *fmt, ...) printf_like(3, 4);
@@ -177,6 +195,8 @@ static int put_rows(struct script *s, const struct mark_table *t, const char *ta
 
 	if (read_columns(s, t->oid, &c, err) < 0)
 		return -1;
+	if (!c.names.len)
+		return putf(s, err, "-- It has no column that can be written: its rows are not in this file.\n");
 	if (!c.keys.len && putf(s, err, "-- It has no primary key: a row that was updated is there twice afterwards.\n") < 0)
 		return -1;
 	sql = mem_printf("COPY (SELECT %s FROM ONLY %s WHERE %s) TO STDOUT", buf_str(&c.names), table, s->condition);
@@ -185,6 +205,27 @@ static int put_rows(struct script *s, const struct mark_table *t, const char *ta
 		copy_rows(s, sql, err) < 0 || put(s, "\\.\n", 3, err) < 0)
 		return -1;
 	return put_insert(s, table, number, &c, err) < 0 ? -1 : put_sequences(s, t->oid, err);
+}
+
+/* Whether the older state has the table. */
+static bool is_known(const struct script *s, uint32_t oid)
+{
+	char *text cleanup(mem_freep) = mem_printf("%" PRIu32, oid);
+
+	return !s->before || json_object_get(json_object_get(s->before, "tables"), text);
+}
+
+static int put_as_comment(struct script *s, const struct mark_table *t, const char *table, size_t number, struct error *err)
+{
+	int rc;
+
+	if (putf(s, err, "-- The old database has no such table.  Where it gets one, take the \"-- \" of these lines away.\n") <
+		0)
+		return -1;
+	s->is_commented = true;
+	rc = put_rows(s, t, table, number, err);
+	s->is_commented = false;
+	return rc;
 }
 
 static int put_table(struct script *s, const struct mark_table *t, size_t number, struct error *err)
@@ -203,7 +244,9 @@ static int put_table(struct script *s, const struct mark_table *t, size_t number
 		return putf(s, err, "-- (oid %" PRIu32 "): its rows are not in this file.\n", t->oid);
 	if (t->deleted && putf(s, err, "-- Which rows were deleted is not known.\n") < 0)
 		return -1;
-	return t->written ? put_rows(s, t, table, number, err) : 0;
+	if (!t->written)
+		return 0;
+	return is_known(s, t->oid) ? put_rows(s, t, table, number, err) : put_as_comment(s, t, table, number, err);
 }
 
 /* --- the whole ----------------------------------------------------------------------------------------------------------- */
@@ -305,9 +348,11 @@ static int put_tables(struct script *s, const struct mark_changes *changes, stru
 	return 0;
 }
 
-static int put_script(struct script *s, const json_t *mark, const struct mark_changes *changes, struct error *err)
+/* Numbers and rows are of one snapshot. */
+static int put_script(struct script *s, const json_t *mark, struct mark_changes *changes, struct error *err)
 {
-	if (pg_exec(s->pg, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, err) < 0 ||
+	mark_changes_release(changes);
+	if (mark_begin(s->pg, err) < 0 || mark_compare_here(s->pg, mark, changes, err) < 0 ||
 		mark_condition(s->pg, mark, &s->condition, err) < 0 || put_head(s, mark, err) < 0)
 		return -1;
 	if (put_tables(s, changes, err) < 0)
@@ -331,11 +376,11 @@ static int finish(struct script *s, const char *path, struct error *err)
 	return io_sync_dir(dir, err);
 }
 
-int new_writes_save(struct pg *pg, const json_t *mark, const struct mark_changes *changes, const char *path, uint64_t *ret_rows,
-	struct error *err)
+int new_writes_save(struct pg *pg, const json_t *mark, const json_t *before, struct mark_changes *changes, const char *path,
+	uint64_t *ret_rows, struct error *err)
 {
 	char *temporary cleanup(mem_freep) = mem_printf("%s.tmp", path);
-	struct script s = {.pg = pg, .path = temporary};
+	struct script s = {.pg = pg, .path = temporary, .before = before};
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), rc;
 
 	if (fd < 0)

@@ -12,10 +12,11 @@
 #include "orchestrator/postgres/mark.h"
 
 /*
- * Writes ${path}, mode 0600, whole or not at all; an existing file is replaced.  ${pg}: pinned (pg_pin_text()), with no transaction
+ * Writes ${path}, mode 0600, whole or not at all; an existing file is replaced.  ${before}: mark of the older state the rows are for, or
+ * NULL; rows of a table that it has not are comments.  ${changes}: takes the place of what was compared before: what the snapshot of the file sees.  ${pg}: pinned (pg_pin_text()), with no transaction
  * open.  ${ret_rows}: rows in the file, as of one snapshot.
  */
-int new_writes_save(struct pg *pg, const json_t *mark, const struct mark_changes *changes, const char *path, uint64_t *ret_rows,
-	struct error *err) must_check;
+int new_writes_save(struct pg *pg, const json_t *mark, const json_t *before, struct mark_changes *changes, const char *path,
+	uint64_t *ret_rows, struct error *err) must_check;
 
 #endif

@@ -6,6 +6,7 @@
  * upgraded database is kept (database.savepoint), and what is only in it is told.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "base/json.h"
 #include "orchestrator/postgres/new_writes.h"
 #include "orchestrator/steps/database.h"
+#include "orchestrator/steps/lineage.h"
 
 #define TABLES_TOLD 40
 
@@ -20,6 +22,8 @@ static const struct param_spec params[] = {
 	{"database", PARAM_CONNINFO, .is_required = true, .about = "the database; its role may read every table"},
 	{"new_writes", PARAM_STRING, .default_text = "keep",
 		.about = "when the run fails: keep what was written since in the upgraded database, or save it in a file, too"},
+	{"before", PARAM_STRING,
+		.about = "output `mark` of database.savepoint: rows of tables that are younger are comments in the file"},
 	{"save_to", PARAM_STRING, .about = "that file; default: new-writes.sql in the directory of the run"},
 	{0},
 };
@@ -63,6 +67,22 @@ static int run(struct step_context *ctx, struct error *err)
 	return 0;
 }
 
+/* An upgrade that came later and was rolled back has put a copy in service: the mark holds for that, too. */
+static int follow(struct step_context *ctx, struct pg *pg, json_t *mark, struct error *err)
+{
+	cleanup(mem_freep) char *text = NULL;
+	int64_t oid;
+	int rc = pg_value(pg, "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()", &text, err);
+
+	if (rc < 0)
+		return -1;
+	oid = text ? strtoll(text, NULL, 10) : 0;
+	rc = oid == mark_oid(mark) ? 0 : lineage_is_copy_of(ctx, oid, mark_oid(mark), mark_lsn(mark), err);
+	if (rc > 0)
+		mark_follow(mark, oid);
+	return rc < 0 ? -1 : 0;
+}
+
 /* 1 with what was written, 0 when no mark was ever finished: then nothing has served since. */
 static int compare(struct step_context *ctx, struct pg *pg, json_t **ret_mark, struct mark_changes *ret, struct error *err)
 {
@@ -71,7 +91,7 @@ static int compare(struct step_context *ctx, struct pg *pg, json_t **ret_mark, s
 	if (!ctx->checkpoint)
 		return 0;
 	if (mark_load(path, ret_mark, err) < 0 || step_open_database(ctx, "mark", pg, err) < 0 || pg_pin_text(pg, err) < 0 ||
-		mark_compare(pg, *ret_mark, ret, err) < 0)
+		follow(ctx, pg, *ret_mark, err) < 0 || mark_compare(pg, *ret_mark, ret, err) < 0)
 		return -1;
 	return 1;
 }
@@ -108,7 +128,8 @@ static int refuse(const struct mark_changes *c, struct error *err)
 	if (c->is_other_database)
 		return err_set(err, ERR_REFUSED,
 			       "the database in service is not the one that was upgraded: what was written to it is not known"),
-		       err_hint(err, "Use --discard-new-writes if nothing of it is wanted.");
+		       err_hint(err,
+			       "Use --discard-new-writes if nothing of it is wanted; it is kept under another name until it is dropped on purpose.");
 	if (c->count)
 		err_set(err, ERR_REFUSED, "%s %s written since the upgrade, which the old database does not have", count,
 			is_one(c) ? "was" : "were");
@@ -143,23 +164,6 @@ static int may_undo(struct step_context *ctx, struct error *err)
 
 /* --- undo ------------------------------------------------------------------------------------------------------------------ */
 
-/* The file of an earlier attempt is written again: it may lack what came after. */
-static int save(struct step_context *ctx, struct pg *pg, const json_t *mark, const struct mark_changes *c, const char *path,
-	const char *count, struct error *err)
-{
-	uint64_t rows = 0;
-
-	if (new_writes_save(pg, mark, c, path, &rows, err) < 0)
-		return -1;
-	step_output_int(ctx, "rows_saved", (int64_t)rows);
-	step_output_str(ctx, "saved_to", path);
-	step_put_back(ctx,
-		"%s written since the upgrade %s not in the old database; %llu %s saved in \"%s\", and all of it is in the upgraded "
-		"database",
-		count, is_one(c) ? "is" : "are", (unsigned long long)rows, rows == 1 ? "row is" : "rows are", path);
-	return 0;
-}
-
 static void tell_tables(struct step_context *ctx, const struct mark_changes *c)
 {
 	json_t *tables = json_array();
@@ -172,6 +176,38 @@ static void tell_tables(struct step_context *ctx, const struct mark_changes *c)
 	json_object_set_new(ctx->outputs, "tables", tables);
 	step_output_int(ctx, "rows_written", (int64_t)c->written);
 	step_output_int(ctx, "rows_deleted", (int64_t)c->deleted);
+}
+
+/* The mark of the savepoint, or NULL: it only tells which tables are younger. */
+static json_t *load_before(struct step_context *ctx)
+{
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+	json_t *before = NULL;
+
+	if (step_str(ctx, "before") && mark_load(step_str(ctx, "before"), &before, &ignored) < 0)
+		event_text(ctx->events, EVENT_WARNING, "%s", ignored.message);
+	return before;
+}
+
+/* The file of an earlier attempt is written again: it may lack what came after.  ${c}: is what the file has, in one snapshot, afterwards. */
+static int save(
+	struct step_context *ctx, struct pg *pg, const json_t *mark, struct mark_changes *c, const char *path, struct error *err)
+{
+	cleanup(json_decrefpp) json_t *before = load_before(ctx);
+	cleanup(mem_freep) char *count = NULL;
+	uint64_t rows = 0;
+
+	if (new_writes_save(pg, mark, before, c, path, &rows, err) < 0)
+		return -1;
+	count = mark_count(c);
+	tell_tables(ctx, c);
+	step_output_int(ctx, "rows_saved", (int64_t)rows);
+	step_output_str(ctx, "saved_to", path);
+	step_put_back(ctx,
+		"%s written since the upgrade %s not in the old database; %llu %s saved in \"%s\", and all of it is in the upgraded "
+		"database",
+		count, is_one(c) ? "is" : "are", (unsigned long long)rows, rows == 1 ? "row is" : "rows are", path);
+	return 0;
 }
 
 static void tell_kept(struct step_context *ctx, const struct mark_changes *c, const char *count)
@@ -188,12 +224,14 @@ static void tell_kept(struct step_context *ctx, const struct mark_changes *c, co
 		step_put_back(ctx, "%s written since the upgrade %s in the upgraded database alone: %s", count,
 			is_one(c) ? "is" : "are", lines);
 	else
-		step_put_back(ctx, "nothing was written to the database since the upgrade%s",
-			c->are_counters_lost ? "; whether rows were deleted is not known, for the server has lost its counters"
-					     : "");
+		step_put_back(ctx, "nothing was written to the database since the new version was started%s",
+			!c->are_counters_lost ? ""
+				: c->is_copy
+				? "; whether rows were deleted is not known, for it is a copy, of which the server has counted anew"
+				: "; whether rows were deleted is not known, for the server has lost its counters");
 }
 
-static int undo_with(struct step_context *ctx, struct pg *pg, const json_t *mark, const struct mark_changes *c, struct error *err)
+static int undo_with(struct step_context *ctx, struct pg *pg, const json_t *mark, struct mark_changes *c, struct error *err)
 {
 	cleanup(mem_freep) char *count = mark_count(c), *own = io_path_join(ctx->run_dir, "new-writes.sql");
 	const char *path = save_choice(ctx);
@@ -203,7 +241,7 @@ static int undo_with(struct step_context *ctx, struct pg *pg, const json_t *mark
 	if (!path && !is_asked_for && strcmp(step_str(ctx, "new_writes"), "save") == 0)
 		path = step_str(ctx, "save_to") ? step_str(ctx, "save_to") : own;
 	if (path && c->count)
-		return save(ctx, pg, mark, c, path, count, err);
+		return save(ctx, pg, mark, c, path, err);
 	tell_kept(ctx, c, count);
 	return 0;
 }

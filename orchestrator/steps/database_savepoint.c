@@ -5,7 +5,10 @@
  * that will be used; and once the copy is made, its oid.  The way back asks the server which of these databases has the name in service:
  *
  *   the one that was there before     nothing was put back yet
- *   any other                         it was; what is left is to lift the fence of the upgraded one
+ *   any other                         it was; what is left is to lift the fence of the upgraded one; or, where that is not kept under
+ *                                     the name that was noted for it, somebody has put another one in service since
+ *
+ * The last is put aside only when a person asks for the way back, and it is a copy of the upgraded one (lineage.h) or is not wanted.
  *
  * so it may be killed between any two statements.
  */
@@ -22,13 +25,14 @@
 #include "orchestrator/postgres/savepoint.h"
 #include "orchestrator/steps/common.h"
 #include "orchestrator/steps/database.h"
+#include "orchestrator/steps/lineage.h"
 
 static const struct param_spec params[] = {
 	{"database", PARAM_CONNINFO, .is_required = true,
 		.about = "the database; its role may create databases and read every table"},
 	{"method", PARAM_STRING, .default_text = "copy",
 		.about = "copy: a copy beside it, at once there again; restore: the backup set; none: nothing can be put back"},
-	{"stack", PARAM_STRING, .about = "restore: name of the stack"},
+	{"stack", PARAM_STRING, .about = "restore, and where the copy is gone: name of the stack"},
 	{"repository", PARAM_LIST, .about = "restore: names or URLs of the repositories of the set"},
 	{"backup", PARAM_STRING, .about = "restore: id of the backup set; without one nothing can be put back"},
 	{"since", PARAM_STRING,
@@ -39,7 +43,7 @@ static const struct param_spec params[] = {
 	{"verify", PARAM_STRING, .default_text = "rows", .about = "restore: the proof: rows, counts, none"},
 	{"pg_bindir", PARAM_STRING, .about = "restore: directory of pg_restore"},
 	{"keep_name", PARAM_STRING, .about = "copy: its name; default: <database>_before_<run>"},
-	{"within", PARAM_DURATION, .default_text = "30s", .about = "copy: how long clients may take to be gone"},
+	{"within", PARAM_DURATION, .default_text = "30s", .about = "how long clients may take to be gone, where they must be"},
 	{0},
 };
 
@@ -49,6 +53,7 @@ static const struct output_spec outputs[] = {
 	{"backup", "restore: the set that would be put back"},
 	{"taken_at", "UTC, milliseconds since 1970"},
 	{"lsn", "write-ahead log position"},
+	{"mark", "file with the mark, for database.mark"},
 	{0},
 };
 
@@ -61,9 +66,10 @@ struct savepoint {
 	struct pg pg; /* maintenance */
 	char *database, *tag, *upgraded, *mark_path;
 	enum method method;
-	bool has_note, is_fenced;
+	bool has_note, is_fenced, is_from_set; /* is_from_set: the copy was gone */
 	int64_t oid, limit, copy_oid;
-	const char *kept; /* of the note */
+	int64_t displaced; /* oid of what is put aside: the upgraded one, or what took its place */
+	const char *kept;  /* of the note */
 	json_t *note;
 };
 
@@ -104,6 +110,8 @@ static void read_note(struct savepoint *s, const json_t *note)
 	s->limit = json_get_i64(s->note, "connection_limit", -1);
 	s->is_fenced = json_get_bool(s->note, "is_fenced", false);
 	s->copy_oid = json_get_i64(s->note, "copy_oid", 0);
+	s->displaced = json_get_i64(s->note, "displaced_oid", s->oid);
+	s->is_from_set = json_get_bool(s->note, "is_from_set", false);
 	s->kept = json_get_str(s->note, "kept_name", "");
 }
 
@@ -151,7 +159,9 @@ static int check_blockers(struct step_context *ctx, struct savepoint *s, struct 
 	cleanup(blockers_release) struct blockers b = {0};
 	cleanup(mem_freep) char *what = mem_printf("cannot keep the state of database \"%s\"", s->database);
 
-	if (blockers_slots(&s->pg, s->database, ctx->events, &b, err) < 0 || blockers_prepared(&s->pg, s->database, &b, err) < 0)
+	if (blockers_slots(&s->pg, s->database, ctx->events, &b, err) < 0 ||
+		blockers_prepared(&s->pg, s->database, &b, err) < 0 ||
+		blockers_subscriptions(&s->pg, s->database, ctx->events, &b, err) < 0)
 		return -1;
 	return blockers_refuse(&b, what, err);
 }
@@ -166,21 +176,36 @@ static int save_since(struct step_context *ctx, struct savepoint *s, json_t *not
 	cleanup(pg_close) struct pg pg = {0};
 	uint64_t rows;
 
-	if (s->method != METHOD_RESTORE || !step_str(ctx, "since"))
+	if (s->method == METHOD_NONE || !step_str(ctx, "since"))
 		return 0;
 	if (mark_load(step_str(ctx, "since"), &mark, err) < 0 || step_open_database(ctx, "mark", &pg, err) < 0 ||
 		pg_pin_text(&pg, err) < 0 || mark_compare(&pg, mark, &c, err) < 0)
 		return -1;
 	if (!c.count)
 		return 0;
-	if (new_writes_save(&pg, mark, &c, path, &rows, err) < 0)
+	if (new_writes_save(&pg, mark, NULL, &c, path, &rows, err) < 0)
 		return -1;
 	count = mark_count(&c);
 	json_object_set_new(note, "since", json_pack("{s:s, s:o}", "count", count, "saved_to", json_text_of(path)));
-	event_text(ctx->events, EVENT_WARNING,
-		"what was written after the backup was begun (%s) may not be in the set: the rows that are there now are saved in \"%s\"",
-		count, path);
+	if (s->method == METHOD_RESTORE) /* else the set is needed only where the copy is gone */
+		event_text(ctx->events, EVENT_WARNING,
+			"what was written after the backup was begun (%s) may not be in the set: the rows that are there now are saved in \"%s\"",
+			count, path);
 	return 0;
+}
+
+/* What somebody writes from here on until the new version is started cannot be told from what the migration writes. */
+static int tell_unfenced(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(mem_freep) char *who = NULL;
+	int rc = s->is_fenced || s->method == METHOD_NONE ? 0 : fence_clients(&s->pg, s->database, &who, err);
+
+	if (rc > 0)
+		event_text(ctx->events, EVENT_WARNING,
+			"no fence stands around database \"%s\", and somebody is connected: %s; what is written before the new version is started "
+			"cannot be told from the migration, and after a rollback is in the upgraded database alone",
+			s->database, who);
+	return rc < 0 ? -1 : 0;
 }
 
 static int write_note(struct step_context *ctx, struct savepoint *s, struct error *err)
@@ -195,7 +220,7 @@ static int write_note(struct step_context *ctx, struct savepoint *s, struct erro
 	if (s->method == METHOD_NONE)
 		event_text(ctx->events, EVENT_WARNING,
 			"nothing is kept to put back: once database \"%s\" is changed the run cannot be undone", s->database);
-	if (fence_limit(&s->pg, s->database, &s->limit, &s->is_fenced, err) < 0 ||
+	if (fence_limit(&s->pg, s->database, &s->limit, &s->is_fenced, err) < 0 || tell_unfenced(ctx, s, err) < 0 ||
 		(s->method != METHOD_NONE && check_blockers(ctx, s, err) < 0))
 		return -1;
 	if (s->method == METHOD_COPY &&
@@ -245,6 +270,7 @@ static void fill_outputs(struct step_context *ctx, const struct savepoint *s)
 		step_output_str(ctx, "backup", step_str(ctx, "backup"));
 	step_output_int(ctx, "taken_at", json_get_i64(s->note, "taken_at", 0));
 	step_output_str(ctx, "lsn", json_get_str(s->note, "lsn", ""));
+	step_output_str(ctx, "mark", s->mark_path);
 }
 
 static int make_copy(struct step_context *ctx, struct savepoint *s, struct error *err)
@@ -322,15 +348,15 @@ static int restore_beside(struct step_context *ctx, struct savepoint *s, const c
 	return savepoint_adopt(&s->pg, s->database, target, ctx->events, err);
 }
 
-/* ${replacement} takes the name; by its oid where that is known. */
-static int swap_in(struct savepoint *s, const char *replacement, struct error *err)
+/* ${replacement} takes the name; by its oid where that is known, else 0. */
+static int swap_in(struct step_context *ctx, struct savepoint *s, const char *replacement, int64_t want, struct error *err)
 {
 	int64_t oid;
 	int rc = savepoint_oid(&s->pg, replacement, &oid, err);
 
 	if (rc < 0)
 		return -1;
-	if (rc == 0 || (s->copy_oid && oid != s->copy_oid)) {
+	if (rc == 0 || (want && oid != want)) {
 		err_set(err, ERR_CONFLICT, "database \"%s\" is not the copy that was made before the upgrade", replacement);
 		return err_detail(err, "%s  Database \"%s\" is the upgraded one and was not touched.",
 			rc ? "Another one has its name now." : "There is none of that name.", s->database);
@@ -341,7 +367,8 @@ static int swap_in(struct savepoint *s, const char *replacement, struct error *e
 			.upgraded = s->upgraded,
 			.tag = s->tag,
 			.is_fenced = s->is_fenced,
-			.limit = s->limit},
+			.limit = s->limit,
+			.within_ms = step_int(ctx, "within")},
 		err);
 }
 
@@ -355,15 +382,43 @@ static int check_way_back(struct step_context *ctx, struct savepoint *s, struct 
 	return blockers_refuse(&b, what, err);
 }
 
+/* 1 it is there, 0 there is none of its name, or another one */
+static int has_copy(struct savepoint *s, struct error *err)
+{
+	int64_t oid = 0;
+	int rc = savepoint_oid(&s->pg, s->kept, &oid, err);
+
+	return rc > 0 ? oid == s->copy_oid : rc;
+}
+
+static bool has_set(struct step_context *ctx)
+{
+	return step_str(ctx, "stack") && json_array_size(step_json(ctx, "repository")) && step_str(ctx, "backup");
+}
+
+/* Where somebody has dropped the copy there may be the set. */
+static int choose(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	int rc = s->method != METHOD_COPY || s->is_from_set || !has_set(ctx) ? 1 : has_copy(s, err);
+
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	s->is_from_set = true;
+	json_object_set_new(s->note, "is_from_set", json_true());
+	event_text(ctx->events, EVENT_WARNING, "the copy \"%s\" is not there any more: backup set \"%s\" is restored instead",
+		s->kept, step_str(ctx, "backup"));
+	return step_checkpoint(ctx, s->note, err);
+}
+
 static int put_back(struct step_context *ctx, struct savepoint *s, struct error *err)
 {
 	cleanup(mem_freep) char *target = swap_kept_name(s->database, "_restored_", s->tag);
 
-	if (check_way_back(ctx, s, err) < 0)
+	if (check_way_back(ctx, s, err) < 0 || choose(ctx, s, err) < 0)
 		return -1;
-	if (s->method == METHOD_COPY)
-		return swap_in(s, s->kept, err);
-	return restore_beside(ctx, s, target, err) < 0 ? -1 : swap_in(s, target, err);
+	if (s->method == METHOD_COPY && !s->is_from_set)
+		return swap_in(ctx, s, s->kept, s->copy_oid, err);
+	return restore_beside(ctx, s, target, err) < 0 ? -1 : swap_in(ctx, s, target, 0, err);
 }
 
 /* A copy that was never finished: nothing has been changed since, for every other step comes after this one. */
@@ -374,85 +429,168 @@ static int undo_unfinished(struct savepoint *s, struct error *err)
 	return s->is_fenced ? 0 : fence_down(&s->pg, s->database, s->limit, err);
 }
 
-static void tell_put_back(struct step_context *ctx, const struct savepoint *s)
+/* What stays with the database that was put aside.  malloc'd, "" when nothing does. */
+static char *left_behind(struct savepoint *s)
 {
-	const json_t *since = json_object_get(s->note, "since");
-	char at[CLOCK_TEXT_BYTES];
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+	cleanup(pg_clearp) PGresult *res = NULL;
 
-	if (s->method == METHOD_COPY)
-		step_put_back(ctx, "database \"%s\" is the copy of %s again; the upgraded one is kept as \"%s\"", s->database,
-			clock_format(json_get_i64(s->note, "taken_at", 0), at), s->upgraded);
-	else if (since)
-		step_put_back(ctx,
-			"database \"%s\" is restored from backup set \"%s\"; what was written while that was taken or after it (%s) may be missing, "
-			"and is saved in \"%s\"; the upgraded one is kept as \"%s\"",
-			s->database, step_str(ctx, "backup"), json_get_str(since, "count", ""),
-			json_get_str(since, "saved_to", ""), s->upgraded);
-	else
-		step_put_back(ctx, "database \"%s\" is restored from backup set \"%s\"%s; the upgraded one is kept as \"%s\"",
-			s->database, step_str(ctx, "backup"),
-			step_str(ctx, "since") ? "" : ", without what was written after that was taken", s->upgraded);
+	/* The catalog may be hidden; a note is not worth a failure. */
+	if (pg_query(&s->pg,
+		    "SELECT pg_catalog.string_agg('\"' || s.subname || '\"', ', ' ORDER BY s.subname) FROM pg_catalog.pg_subscription s "
+		    "JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1",
+		    1, (const char *const[]){s->upgraded}, &res, &ignored) < 0 ||
+		PQgetisnull(res, 0, 0))
+		return mem_strdup("");
+	return mem_printf("; its subscriptions (%s) stay with it", PQgetvalue(res, 0, 0));
 }
 
-static void tell_unchanged(struct step_context *ctx, const struct savepoint *s)
+static void tell_put_back(struct step_context *ctx, struct savepoint *s)
 {
-	if (s->method == METHOD_COPY)
+	const json_t *since = json_object_get(s->note, "since");
+	cleanup(mem_freep) char *left = left_behind(s), *what = NULL;
+	char at[CLOCK_TEXT_BYTES];
+
+	if (s->method == METHOD_COPY && !s->is_from_set)
+		what = mem_printf("is the copy of %s again", clock_format(json_get_i64(s->note, "taken_at", 0), at));
+	else if (since)
+		what = mem_printf(
+			"is restored from backup set \"%s\"; what was written while that was taken or after it (%s) may be missing, and is "
+			"saved in \"%s\"",
+			step_str(ctx, "backup"), json_get_str(since, "count", ""), json_get_str(since, "saved_to", ""));
+	else
+		what = mem_printf("is restored from backup set \"%s\"%s", step_str(ctx, "backup"),
+			step_str(ctx, "since") ? "" : ", without what was written after that was taken");
+	step_put_back(ctx, "database \"%s\" %s%s; %s is kept as \"%s\"%s%s", s->database, what,
+		s->is_from_set ? ", for the copy was dropped" : "",
+		s->displaced == s->oid ? "the upgraded one" : "the one that served until now", s->upgraded,
+		s->is_fenced || s->displaced != s->oid
+			? ""
+			: ", with what others may have written while the migration ran, for no fence stood",
+		left);
+}
+
+/* The copy is one of what is there: it only takes room.  One that cannot be dropped is kept. */
+static int drop_redundant(struct step_context *ctx, struct savepoint *s, bool *ret_is_kept, struct error *err)
+{
+	int rc = has_copy(s, err);
+
+	*ret_is_kept = false;
+	if (rc <= 0)
+		return rc;
+	if (kept_drop(&s->pg, s->kept, err) == 0)
+		return 0;
+	if (err->class == ERR_CANCELLED)
+		return -1;
+	event_text(ctx->events, EVENT_WARNING, "%s", err->message);
+	err_clear(err);
+	*ret_is_kept = true;
+	return 0;
+}
+
+static int leave_unchanged(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	bool is_kept;
+
+	if (s->method == METHOD_COPY && drop_redundant(ctx, s, &is_kept, err) < 0)
+		return -1;
+	if (s->method != METHOD_COPY)
+		step_put_back(ctx, "database \"%s\" is as it was: nothing had been changed in it", s->database);
+	else if (is_kept)
 		step_put_back(ctx, "database \"%s\" is as it was: nothing had been changed in it; its copy is kept as \"%s\"",
 			s->database, s->kept);
 	else
-		step_put_back(ctx, "database \"%s\" is as it was: nothing had been changed in it", s->database);
+		step_put_back(ctx, "database \"%s\" is as it was: nothing had been changed in it; its copy \"%s\" is dropped",
+			s->database, s->kept);
+	return 0;
 }
 
-/* The name in service is somebody else's: that is right where the upgraded database has the name of a kept one by now. */
-static int check_upgraded(struct savepoint *s, struct error *err)
-{
-	int64_t oid;
-	int rc = savepoint_oid(&s->pg, s->upgraded, &oid, err);
+enum serving { SERVES_UPGRADED, SERVES_OLD, SERVES_ANOTHER };
 
-	if (rc < 0 || (rc > 0 && oid == s->oid))
+/* The old one serves when what was put aside has the name that was meant for it. */
+static int look_who_serves(struct savepoint *s, enum serving *ret, int64_t *ret_oid, struct error *err)
+{
+	int64_t aside = 0;
+	int rc = savepoint_oid(&s->pg, s->database, ret_oid, err);
+
+	if (rc < 0 || savepoint_oid(&s->pg, s->upgraded, &aside, err) < 0)
+		return -1;
+	if (rc > 0 && *ret_oid == s->displaced)
+		*ret = SERVES_UPGRADED;
+	else
+		*ret = aside == s->displaced ? SERVES_OLD : SERVES_ANOTHER;
+	return 0;
+}
+
+/* Somebody has put another database in service: whether it may be put aside in turn.  0, or -1 with ERR_CONFLICT */
+static int may_displace(struct step_context *ctx, struct savepoint *s, int64_t serving, struct error *err)
+{
+	bool is_asked_for = strcmp(json_get_str(ctx->undoing, "reason", ""), "rollback") == 0;
+	int rc = 0;
+
+	if (serving && is_asked_for && serving != s->copy_oid)
+		rc = json_get_bool(ctx->undoing, "discard_new_writes", false)
+			? 1
+			: lineage_is_copy_of(ctx, serving, s->oid, json_get_str(s->note, "lsn", ""), err);
+	if (rc != 0)
 		return rc < 0 ? -1 : 0;
 	err_set(err, ERR_CONFLICT, "database \"%s\" is not the one that was upgraded, and \"%s\" is not either", s->database,
 		s->upgraded);
-	return err_hint(err, "Look which database is which (\"holdfast status\"); the one that was upgraded has oid %lld.",
-		(long long)s->oid);
+	return err_hint(err, "Look which database is which (\"holdfast status\"); the one that was upgraded has oid %lld.%s",
+		(long long)s->oid,
+		serving && is_asked_for && serving != s->copy_oid
+			? "  --discard-new-writes puts the state of before the upgrade in its place; it is kept under another name."
+			: "");
+}
+
+/* Noted before anything is renamed: later it is known again by that. */
+static int displace(struct step_context *ctx, struct savepoint *s, int64_t serving, struct error *err)
+{
+	if (may_displace(ctx, s, serving, err) < 0)
+		return -1;
+	json_object_set_new(s->note, "displaced_oid", json_integer((json_int_t)serving));
+	if (step_checkpoint(ctx, s->note, err) < 0)
+		return -1;
+	s->displaced = serving;
+	return 0;
+}
+
+/* 1 when there is nothing to put back, 0, -1 */
+static int check_changed(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	int rc = s->displaced == s->oid ? is_unchanged(ctx, s, err) : 0;
+
+	if (rc != 0 || s->method != METHOD_NONE)
+		return rc;
+	err_set(err, ERR_FAILED, "database \"%s\" was changed, and nothing was kept to put back", s->database);
+	return err_hint(err, "Restore a backup set of before the upgrade (\"holdfast list\", \"holdfast restore ID\").");
 }
 
 /* Only what comes after the renaming may be left to do. */
 static int finish_put_back(struct savepoint *s, struct error *err)
 {
-	if (check_upgraded(s, err) < 0)
-		return -1;
 	return savepoint_swap(
 		&s->pg, &(struct savepoint_swap){.database = s->database, .upgraded = s->upgraded, .limit = s->limit}, err);
 }
 
 static int undo_on(struct step_context *ctx, struct savepoint *s, struct error *err)
 {
+	enum serving who;
 	int64_t serving = 0;
-	int rc = savepoint_oid(&s->pg, s->database, &serving, err);
+	int rc;
 
-	if (rc < 0)
-		return -1;
 	if (s->method == METHOD_COPY && !s->copy_oid)
 		return undo_unfinished(s, err);
-	if (serving == s->oid) {
-		rc = is_unchanged(ctx, s, err);
-		if (rc < 0)
-			return -1;
-		if (rc > 0) {
-			tell_unchanged(ctx, s);
-			return 0;
-		}
-		if (s->method == METHOD_NONE) {
-			err_set(err, ERR_FAILED, "database \"%s\" was changed, and nothing was kept to put back", s->database);
-			return err_hint(err, "Restore a backup set of before the upgrade: holdfast restore.");
-		}
-		rc = put_back(ctx, s, err);
-	} else {
-		rc = finish_put_back(s, err);
-	}
+	if (look_who_serves(s, &who, &serving, err) < 0 || (who == SERVES_ANOTHER && displace(ctx, s, serving, err) < 0))
+		return -1;
+	rc = who == SERVES_OLD ? 0 : check_changed(ctx, s, err);
+	if (rc != 0)
+		return rc < 0 ? -1 : leave_unchanged(ctx, s, err);
+	rc = who == SERVES_OLD ? finish_put_back(s, err) : put_back(ctx, s, err);
 	if (rc < 0)
 		return -1;
+	if (s->method == METHOD_COPY && !s->is_from_set)
+		lineage_note(ctx, s->copy_oid, s->oid, json_get_str(s->note, "lsn", ""));
 	tell_put_back(ctx, s);
 	return 0;
 }
@@ -466,20 +604,7 @@ static int undo(struct step_context *ctx, struct error *err)
 	return open_all(ctx, &s, err) < 0 ? -1 : undo_on(ctx, &s, err);
 }
 
-/* Told before services are stopped: there must be something to put back. */
-static int check_copy(struct savepoint *s, struct error *err)
-{
-	int64_t oid = 0;
-	int rc = savepoint_oid(&s->pg, s->kept, &oid, err);
-
-	if (rc < 0)
-		return -1;
-	if (rc > 0 && oid == s->copy_oid)
-		return 0;
-	err_set(err, ERR_REFUSED, "the copy \"%s\" of database \"%s\" from before the upgrade is not there any more", s->kept,
-		s->database);
-	return err_hint(err, "Restore a backup set of before the upgrade (\"holdfast list\", \"holdfast restore ID\").");
-}
+/* --- asked before anything is undone ---------------------------------------------------------------------------------------- */
 
 static int check_set(struct step_context *ctx, struct error *err)
 {
@@ -497,34 +622,61 @@ static int check_set(struct step_context *ctx, struct error *err)
 	return rc;
 }
 
+/* Told before services are stopped: there must be something to put back. */
+static int check_kept(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	int rc = s->method == METHOD_COPY && !s->is_from_set ? has_copy(s, err) : 0;
+
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (s->method == METHOD_RESTORE || s->is_from_set)
+		return check_set(ctx, err);
+	if (has_set(ctx) && check_set(ctx, err) == 0) {
+		event_text(ctx->events, EVENT_WARNING,
+			"the copy \"%s\" is not there any more: backup set \"%s\" would be restored instead", s->kept,
+			step_str(ctx, "backup"));
+		return 0;
+	}
+	if (err->class == ERR_CANCELLED)
+		return -1;
+	err_set(err, ERR_REFUSED, "the copy \"%s\" of database \"%s\" from before the upgrade is not there any more", s->kept,
+		s->database);
+	return err_hint(err, "Restore a backup set of before the upgrade (\"holdfast list\", \"holdfast restore ID\").");
+}
+
+static int may_undo_on(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	enum serving who;
+	int64_t serving = 0;
+	int rc;
+
+	if (look_who_serves(s, &who, &serving, err) < 0)
+		return -1;
+	if (who == SERVES_OLD || (s->method == METHOD_COPY && !s->copy_oid))
+		return 0;
+	if (who == SERVES_ANOTHER && may_displace(ctx, s, serving, err) < 0)
+		return -1;
+	if (who == SERVES_ANOTHER)
+		s->displaced = serving;
+	rc = check_changed(ctx, s, err);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	return check_kept(ctx, s, err) < 0 ? -1 : check_way_back(ctx, s, err);
+}
+
 static int may_undo(struct step_context *ctx, struct error *err)
 {
 	cleanup(release) struct savepoint s = {0};
-	int64_t serving = 0;
 	int rc;
 
 	if (!ctx->checkpoint)
 		return 0;
 	if (open_all(ctx, &s, err) < 0)
 		return -1;
-	rc = savepoint_oid(&s.pg, s.database, &serving, err);
-	if (rc < 0 || (s.method == METHOD_COPY && !s.copy_oid))
-		return rc < 0 ? -1 : 0;
-	if (serving != s.oid) {
-		rc = check_upgraded(&s, err);
-		if (rc < 0 && err->class == ERR_CONFLICT)
-			err->class = ERR_REFUSED;
-		return rc;
-	}
-	rc = is_unchanged(ctx, &s, err);
-	if (rc != 0)
-		return rc < 0 ? -1 : 0;
-	if (s.method == METHOD_NONE)
-		return err_set(err, ERR_REFUSED, "database \"%s\" was changed, and nothing was kept to put back", s.database),
-		       err_hint(err, "Restore a backup set of before the upgrade (\"holdfast list\", \"holdfast restore ID\").");
-	if ((s.method == METHOD_COPY ? check_copy(&s, err) : check_set(ctx, err)) < 0)
-		return -1;
-	return check_way_back(ctx, &s, err);
+	rc = may_undo_on(ctx, &s, err);
+	if (rc < 0 && (err->class == ERR_CONFLICT || (err->class == ERR_FAILED && s.method == METHOD_NONE)))
+		err->class = ERR_REFUSED;
+	return rc;
 }
 
 /* Of a copy that was in flight; the fence of a fence step is that step's. */
@@ -551,8 +703,9 @@ const struct step_kind step_database_savepoint = {
 	       "back the state of the backup; what was written after that was begun is saved as SQL in the directory of the run (`since`).  "
 	       "Either way a mark is noted (see database.mark).  Undo compares it: where nothing was changed (a "
 	       "migration that failed whole) nothing is put back.  Else the copy or the restored set takes the name of the database in one "
-	       "transaction, and the upgraded one is kept as <database>_upgraded_<run>, marked for `holdfast drop-old`: nothing is dropped.  "
-	       "Logical replication slots stay with the database they belong to: those in use are refused, the others told.  With `none` a change "
+	       "transaction, and the upgraded one is kept as <database>_upgraded_<run>, marked for `holdfast drop-old`: nothing is dropped but "
+	       "the copy of a database that was not changed.  Where somebody has dropped the copy, and there is a set (`backup`), that is restored.  "
+	       "Logical replication slots and subscriptions stay with the database they belong to: those in use are refused, the others told.  With `none` a change "
 	       "cannot be undone.",
 	.params = params,
 	.outputs = outputs,

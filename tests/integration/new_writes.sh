@@ -41,7 +41,7 @@ app "BEGIN; UPDATE orders SET what = ''; DELETE FROM orders; ROLLBACK; REINDEX T
 app 'ANALYZE gen'
 app 'VACUUM gen'
 rollback 0
-t_match "$t_out$t_err" 'nothing was written to the database since the upgrade'
+t_match "$t_out$t_err" 'nothing was written to the database since the new version was started'
 t_is "$(app 'SELECT count(*) FROM orders')" 100
 
 t_begin rows_written_are_named_and_refused
@@ -108,7 +108,7 @@ t_match "$t_err" 'The server has lost its counters: how many rows were deleted i
 upgrade
 app 'SELECT pg_stat_reset()' >/dev/null
 rollback 0
-t_match "$t_out$t_err" 'nothing was written to the database since the upgrade; whether rows were deleted is not known'
+t_match "$t_out$t_err" 'nothing was written to the database since the new version was started; whether rows were deleted is not known'
 
 t_begin rows_of_a_transaction_that_was_open_at_the_mark
 upgrade >/dev/null
@@ -142,3 +142,60 @@ upgrade
 pg_sql "DROP DATABASE app_before_$(tag)"
 rollback 10
 t_match "$t_err" "the copy \"app_before_$(tag)\" of database \"app\" from before the upgrade is not there any more"
+
+t_begin one_upgrade_after_the_other_is_rolled_back
+upgrade
+first=$(last_run)
+sed 's/^name: up/name: again/; s/ADD COLUMN extra/ADD COLUMN more/' "$T_TMP/plan.yaml" >"$T_TMP/again.yaml"
+t_exit 0 "$HOLDFAST" run "$T_TMP/again.yaml" --stack app -d app
+second=$("$HOLDFAST" runs | awk '/-again-/ { print $1; exit }')
+t_exit 0 "$HOLDFAST" rollback "$second" --yes
+app "INSERT INTO orders (what) VALUES ('between')"
+t_exit 10 "$HOLDFAST" rollback "$first" --yes
+t_match "$t_err" 'error:  .*1 row in 1 table was written since the upgrade, which the old database does not have'
+t_match "$t_err" 'It is a copy, of which the server has counted anew: how many rows were deleted is not known.'
+t_exit 0 "$HOLDFAST" rollback "$first" --yes --save-new-writes "$T_TMP/between.sql"
+t_match "$(cat "$T_TMP/between.sql")" $'101\tbetween'
+t_match "$t_out$t_err" 'database "app" is the copy of 2[0-9TZ:.-]+ again; the one that served until now is kept as "app_upgraded_'
+t_is "$(app "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0")" 'id what' 'the first state serves'
+t_is "$(pg_sql "SELECT count(*) FROM pg_database WHERE datname LIKE 'app\_upgraded\_%'")" 2 'nothing was dropped'
+
+t_begin what_somebody_has_put_in_service_since_is_put_aside_when_told_so
+upgrade
+pg_sql 'ALTER DATABASE app RENAME TO app_else'
+pg_sql 'CREATE DATABASE app'
+rollback 10
+t_match "$t_err" 'the database in service is not the one that was upgraded: what was written to it is not known'
+rollback 10 --save-new-writes "$T_TMP/else.sql"
+t_is "$(app "SELECT to_regclass('orders') IS NULL")" t 'nothing was changed'
+HOLDFAST_CRASH_AT=swap:2 t_run "$HOLDFAST" rollback "$(last_run)" --yes --discard-new-writes
+t_is "$t_status" 137 'killed when both were renamed'
+t_exit 0 "$HOLDFAST" resume "$(last_run)"
+t_match "$("$HOLDFAST" status "$(last_run)")" "the one that served until now is kept as \"app_upgraded_$(tag)\""
+t_is "$(app 'SELECT count(*) FROM orders') $(psql -XAtqd app_else -c 'SELECT count(extra) FROM orders')" '100 0'
+
+t_begin what_is_new_in_the_new_version_is_a_comment_in_the_file
+sed -i 's/statements: \[.*\]/statements: ["CREATE TABLE fresh (id int PRIMARY KEY, \\"new\\nline\\" text)", "CREATE TABLE none (id int GENERATED ALWAYS AS (1) STORED)"]/
+	s/database.mark, with: {/& before: "${steps.keep.mark}",/' "$T_TMP/plan.yaml"
+sed -i 's/database.savepoint, with.*/database.savepoint, with: { database: dbname=app } }/' "$T_TMP/plan.yaml"
+upgrade
+app "INSERT INTO fresh VALUES (1, 'x'); INSERT INTO none DEFAULT VALUES; INSERT INTO log VALUES ('late')"
+rollback 0 --save-new-writes "$T_TMP/fresh.sql"
+t_match "$(cat "$T_TMP/fresh.sql")" 'It has no column that can be written: its rows are not in this file.'
+t_exit 0 psql -Xq -v ON_ERROR_STOP=1 -d app -f "$T_TMP/fresh.sql"
+t_is "$(app "SELECT count(*) FROM log WHERE line = 'late'")" 1 'the rest is brought back'
+app $'CREATE TABLE fresh (id int PRIMARY KEY, "new\nline" text)'
+sed -i '/^-- CREATE TEMPORARY TABLE/,/^$/ s/^-- //' "$T_TMP/fresh.sql"
+sed -i '/"public"."log"/,/^$/d' "$T_TMP/fresh.sql"
+t_exit 0 psql -Xq -v ON_ERROR_STOP=1 -d app -f "$T_TMP/fresh.sql"
+t_is "$(app 'TABLE fresh')" '1|x'
+
+t_begin without_a_fence_who_is_connected_is_told
+pg_sql 'CREATE ROLE clerk LOGIN SUPERUSER' >/dev/null
+upgrade
+PGAPPNAME='night job' psql -XAtq -U clerk -d app -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
+is_there() { [ "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'night job' AND state = 'active'")" = 1 ]; }
+t_wait 10 is_there
+t_exit 0 "$HOLDFAST" run "$T_TMP/again.yaml" --stack app -d app
+t_match "$t_err" 'warning: no fence stands around database "app", and somebody is connected: process [0-9]+ of user "clerk" \(application "night job"\); what is written before the new version is started cannot be told from the migration'
+wait

@@ -72,8 +72,17 @@ run 7
 t_match "$t_err" 'division by zero'
 t_is "$(pg_sql "SELECT oid FROM pg_database WHERE datname = 'app'")" "$oid" 'the same database serves'
 t_is "$(state_of app)" "$before" 'as it was'
-t_match "$(told)" "database \"app\" is as it was: nothing had been changed in it; its copy is kept as \"app_before_$(tag)\""
-t_is "$(state_of "app_before_$(tag)")" "$before" 'the copy is a whole one'
+t_match "$(told)" "database \"app\" is as it was: nothing had been changed in it; its copy \"app_before_$(tag)\" is dropped"
+t_is "$(databases)" app
+extra="- { id: look, uses: exec, with: { argv: [sh, $T_TMP/look] } }"
+printf '%s\n' "psql -XAtqd \"\$(psql -XAtqd postgres -c \"SELECT datname FROM pg_database WHERE datname LIKE 'app_before%'\")\" -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &" \
+	"until psql -XAtqd postgres -c \"SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'app_before%'\" | grep -q 1; do :; done; exit 1" >"$T_TMP/look"
+plan copy SELECT
+extra=''
+run 7
+t_match "$(told)" "its copy is kept as \"app_before_$(tag)\"" 'where somebody is connected to it'
+t_match "$t_err" "warning: could not drop database \"app_before_$(tag)\""
+pg_sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'app_before%'" >/dev/null
 t_exit 0 "$HOLDFAST" drop-old "app_before_$(tag)" -d app --yes
 t_is "$(databases)" app 'known to drop-old'
 
@@ -139,6 +148,36 @@ printf '%s\n' '- id: m' '  uses: sql' '  with: { database: user=plain dbname=app
 sed -i 's/^steps:/on_failure: rollback\n&/' "$T_TMP/plain.yaml"
 t_exit 7 "$HOLDFAST" run "$T_TMP/plain.yaml" --stack plain -d 'user=plain dbname=app_plain'
 t_is "$(psql -XAtq -d app_plain -c 'SELECT count(*) FROM own.t')" 13334 'a time limit of the role, policies on a table'
+
+t_begin a_session_that_may_not_be_ended_is_named
+pg_sql 'ALTER ROLE plain RESET statement_timeout'
+printf '%s\n' "PGAPPNAME=exporter psql -XAtqd app_plain -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &" \
+	"until psql -XAtqd postgres -c \"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'exporter'\" | grep -q 1; do :; done; exit 1" >"$T_TMP/exporter"
+sed -i "s/keep_name: app_kept/within: 200ms/; s|\[\"false\"\]|[sh, $T_TMP/exporter]|" "$T_TMP/plain.yaml"
+t_exit 9 "$HOLDFAST" run "$T_TMP/plain.yaml" --stack plain -d 'user=plain dbname=app_plain'
+t_match "$t_err" 'could not undo step "keep" of run "[^"]+": database "app_plain" still has 1 client'
+t_match "$t_err" 'Process [0-9]+ of superuser "postgres" \(application "exporter"\).'
+t_is "$(pg_sql "SELECT datconnlimit FROM pg_database WHERE datname = 'app_plain'")" -1 'clients are let in again'
+pg_sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'exporter'" >/dev/null
+t_exit 7 "$HOLDFAST" resume "$(last_run)"
+t_is "$(psql -XAtq -d app_plain -c 'SELECT count(*) FROM own.t')" 13334
+drop_others
+
+t_begin subscriptions_that_are_enabled_are_in_the_way
+pg_sql 'CREATE DATABASE app_sub'
+psql -XAtqd app_sub -c 'CREATE TABLE t (i int)' -c "CREATE SUBSCRIPTION feed CONNECTION 'dbname=nowhere host=/nowhere' PUBLICATION p WITH (connect = false)" \
+	-c 'ALTER SUBSCRIPTION feed ENABLE' 2>/dev/null
+printf '%s\n' 'name: up' 'on_failure: rollback' 'steps:' '- { id: keep, uses: database.savepoint, with: { database: dbname=app_sub } }' \
+	'- { id: m, uses: sql, with: { database: dbname=app_sub, statements: [ALTER TABLE t ADD COLUMN j int] } }' \
+	'- { id: bad, uses: exec, with: { argv: ["false"] } }' >"$T_TMP/sub.yaml"
+t_exit 7 "$HOLDFAST" run "$T_TMP/sub.yaml" --stack sub -d dbname=app_sub
+t_match "$t_err" 'cannot keep the state of database "app_sub": 1 thing stands in the way'
+t_match "$t_err" 'Subscription "feed" is enabled: it would go on in the database that was put aside, and what it receives would be there alone.'
+psql -XAtqd app_sub -c 'ALTER SUBSCRIPTION feed DISABLE'
+t_exit 7 "$HOLDFAST" run "$T_TMP/sub.yaml" --stack sub -d dbname=app_sub
+t_match "$t_err" 'warning: subscription "feed" belongs to the database in service now and would not come along'
+t_match "$(told)" "kept as \"app_sub_upgraded_$(tag)\", with what others may have written while the migration ran, for no fence stood; its subscriptions \(\"feed\"\) stay with it"
+psql -XAtqd "app_sub_upgraded_$(tag)" -c 'ALTER SUBSCRIPTION feed SET (slot_name = NONE)' -c 'DROP SUBSCRIPTION feed'
 drop_others
 
 t_begin what_the_new_version_wrote_is_saved_as_sql
@@ -163,6 +202,7 @@ t_begin success_keeps_the_copy
 plan copy 'CREATE TABLE added ()'
 run 0 -p end=good
 t_is "$(databases)" "app app_before_$(tag)"
+t_is "$(state_of "app_before_$(tag)")" "$before" 'the copy is a whole one'
 t_is "$(app 'DROP TABLE added')" ''
 t_is "$(state_of app)" "$before"
 drop_others
@@ -239,6 +279,12 @@ extra="- { id: gone, uses: exec, with: { argv: [psql, -XAtqd, postgres, -c, 'DRO
 plan copy 'ALTER TABLE orders ADD COLUMN extra int'
 extra=''
 sed -i "s/method: copy/&, keep_name: app_copy/" "$T_TMP/plan.yaml"
+run 7
+t_match "$t_err" 'warning: the copy "app_copy" is not there any more: backup set "latest" is restored instead'
+t_match "$(told)" "database \"app\" is restored from backup set \"latest\", without what was written after that was taken, for the copy was dropped; the upgraded one is kept as \"app_upgraded_$(tag)\""
+t_is "$(state_of app)" "$before" 'there is a set'
+drop_others
+sed -i 's/, backup: latest//' "$T_TMP/plan.yaml"
 run 9
 t_match "$t_err" 'database "app_copy" is not the copy that was made before the upgrade'
 t_match "$t_err" 'There is none of that name.  Database "app" is the upgraded one and was not touched.'
