@@ -293,6 +293,21 @@ static int read_flags(struct plan *plan, struct error *err)
 	return 0;
 }
 
+/* Half of what lies behind a point of no return is neither the old state nor the new one, unless the plan says that it may stay so. */
+static void assume_must_finish(struct plan *plan)
+{
+	bool is_passed = false;
+
+	if (yaml_get(plan->doc.root, "must_finish") || plan->beside_unfinished)
+		return;
+	for (size_t i = 0; i < plan->forward_count; i++) {
+		const struct plan_step *s = &plan->steps[i];
+
+		plan->must_finish |= is_passed && !s->kind->runs_in_dry_run && s->on_failure != ON_FAILURE_CONTINUE;
+		is_passed |= s->kind->is_point_of_no_return;
+	}
+}
+
 int plan_load(struct plan *plan, const char *file, const char *text, const struct step_kind *const *kinds, struct error *err)
 {
 	static const char *const known[] = {"name", "about", "on_failure", "can_rollback", "must_finish", "beside_unfinished",
@@ -320,7 +335,10 @@ int plan_load(struct plan *plan, const char *file, const char *text, const struc
 		return -1;
 	if (read_flags(plan, err) < 0)
 		return -1;
-	return read_params(plan, yaml_get(root, "parameters"), err) < 0 ? -1 : read_steps(plan, kinds, err);
+	if (read_params(plan, yaml_get(root, "parameters"), err) < 0 || read_steps(plan, kinds, err) < 0)
+		return -1;
+	assume_must_finish(plan);
+	return 0;
 }
 
 void plan_release(struct plan *plan)

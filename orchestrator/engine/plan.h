@@ -6,6 +6,7 @@
  *   on_failure: stop                  # default of the steps: stop, continue, rollback, ask
  *   can_rollback: true                # "holdfast rollback" without RUN means the newest run of such a plan
  *   must_finish: true                 # while a run of it is unfinished no other plan is started for the stack …
+ *                                     # default: whether a point of no return has a step behind it that may stop the plan
  *   beside_unfinished: true           # … but those that say this
  *   parameters:
  *     jobs: { type: int, default: 2, required: false, secret: false, about: "…" }

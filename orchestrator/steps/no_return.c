@@ -21,7 +21,8 @@ const struct step_kind step_no_return = {
 	.about = "from here on the plan only goes forward",
 	.doc = "Stands in front of a step that cannot be undone, such as a program that changes data for good.  Changes nothing; but what is done "
 	       "before it is not undone any more, however the run goes on: a step that fails later stops the run, and `holdfast resume` goes "
-	       "on with it.  Steps behind it are undone as ever.  `holdfast abandon` closes the run and leaves what is done as it is.",
+	       "on with it.  Steps behind it are undone as ever.  A plan in which steps follow it must finish, unless it says `must_finish: false`: only "
+	       "then does `holdfast abandon` close the run, and leave what is done as it is.",
 	.params = params,
 	.is_point_of_no_return = true,
 	.run = run,

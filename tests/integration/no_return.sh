@@ -60,9 +60,24 @@ for point in record journal; do # of its start: not written yet, written
 	t_run "$HOLDFAST" abandon "$id" --yes
 	if [ "$point" = record ]; then t_is "$t_status $(there)" '0 after' 'not begun'; else
 		t_is "$t_status $(there)" '10 before' 'begun'
-		t_match "$t_err" "run \"$id\" is closed, but not undone before step \"line\""
+		t_match "$t_err" "run \"$id\" cannot be abandoned: step \"line\" is a point of no return"
+		t_match "$t_err" "Nothing was changed.*\"holdfast resume $id\" to go on"
+		t_exit 10 "$HOLDFAST" run "$T_TMP/plan.yaml"
+		t_match "$t_err" "did not finish: run \"$id\""
+		rm "$T_TMP/is-bad"
+		t_exit 0 "$HOLDFAST" resume "$id"
+		t_is "$(there)" 'before behind'
+		touch "$T_TMP/is-bad"
 	fi
 done
+
+t_begin where_the_plan_says_so_it_may_be_closed_halfway
+sed -i 's/^on_failure:/must_finish: false\n&/' "$T_TMP/plan.yaml"
+run
+t_is "$t_status" 1
+t_exit 10 "$HOLDFAST" abandon "$id" --yes
+t_match "$t_err" "run \"$id\" is closed, but not undone before step \"line\""
+t_is "$(there)" before
 
 t_begin it_must_say_why
 sed -i 's/with: { because.*} }/with: { } }/' "$T_TMP/plan.yaml"

@@ -1,4 +1,5 @@
 /* The way back: what undoing is told and says, the steps after it, rollback by hand, a decision that is left to a person. */
+#include "orchestrator/engine/plan.h"
 #include "tests/unit/engine_nest.h"
 
 static int told_run(struct step_context *ctx, struct error *err)
@@ -357,6 +358,35 @@ static void nor_is_what_must_finish_given_up(void **state)
 	assert_state(f, "done", false);
 }
 
+static void behind_a_point_of_no_return_a_plan_must_finish(void **state)
+{
+	static const char line[] = "  - { id: line, uses: file.final, with: { name: line, text: x } }\n";
+	static const char act[] = "  - { id: act, uses: test.act }\n", check[] = "  - { id: check, uses: test.check }\n";
+	static const char passing[] = "  - { id: act, uses: test.act, on_failure: continue }\n";
+	static const struct {
+		const char *says, *steps[2];
+		bool must_finish;
+	} cases[] = {
+		{"", {line, act}, true},
+		{"", {act, line}, false},
+		{"", {line, check}, false},
+		{"", {line, passing}, false},
+		{"must_finish: false\n", {line, act}, false},
+		{"beside_unfinished: true\n", {line, act}, false},
+		{"must_finish: true\n", {act, check}, true},
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		char *text cleanup(mem_freep) = mem_printf(
+			"name: p\n%ssteps:\n%s%s", cases[i].says, cases[i].steps[0], cases[i].steps[1]);
+		struct plan plan cleanup(plan_release) = {0};
+
+		assert_int_equal(plan_load(&plan, "plan.yaml", text, kinds, &f->err), 0);
+		assert_int_equal(plan.must_finish, cases[i].must_finish);
+	}
+}
+
 static void what_came_last_goes_back_first(void **state)
 {
 	struct fixture *f = *state;
@@ -545,6 +575,7 @@ int main(void)
 		TEST(a_failed_run_is_rolled_back_by_hand),
 		TEST(behind_a_point_of_no_return_nothing_goes_back),
 		TEST(nor_is_what_must_finish_given_up),
+		TEST(behind_a_point_of_no_return_a_plan_must_finish),
 		TEST(what_came_last_goes_back_first),
 		TEST(a_person_is_asked),
 		TEST(nobody_is_asked_where_nothing_was_changed),
