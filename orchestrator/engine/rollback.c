@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/json.h"
-#include "orchestrator/engine/pause.h"
 #include "orchestrator/engine/person.h"
 
 static int check_phase(const struct run *run, struct error *err)
@@ -130,7 +129,7 @@ static int open_run(struct run *run, const char *run_id, struct buf *text, struc
 {
 	if ((run->o->is_dry_run ? run_look(run, run_id, err) : run_open_any(run, run_id, err)) < 0)
 		return -1;
-	if (check_phase(run, err) < 0 || (!run->o->is_dry_run && pause_check(run->o->state_dir, run->state.stack, err) < 0))
+	if (check_phase(run, err) < 0 || (!run->o->is_dry_run && run_check_pause(run, err) < 0))
 		return -1;
 	return run_complete(run, text, err) < 0 ? -1 : run_check_later(run, true, err);
 }

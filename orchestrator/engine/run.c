@@ -503,9 +503,8 @@ static int resume(
 	if (options->is_dry_run)
 		return err_set(
 			err, ERR_CONFIG, "run \"%s\" was started already: it cannot be resumed or abandoned on trial", run_id);
-	if (run_open(&run, run_id, err) < 0 || check_replaced(&run, err) < 0 ||
-		pause_check(options->state_dir, run.state.stack, err) < 0 || run_complete(&run, &text, err) < 0 ||
-		run_check_steps(&run, err) < 0)
+	if (run_open(&run, run_id, err) < 0 || check_replaced(&run, err) < 0 || run_check_pause(&run, err) < 0 ||
+		run_complete(&run, &text, err) < 0 || run_check_steps(&run, err) < 0)
 		return -1;
 	/* One that was killed before it changed anything stands in nobody's way: others may have been where it is going. */
 	if (!is_abandon && run.plan.must_finish && run_check_later(&run, false, err) < 0)

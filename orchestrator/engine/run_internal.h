@@ -114,6 +114,9 @@ enum outcome run_may_go_on(const struct run *run) must_check;
 /* Undoes what may be undone and ends the run.  ${why} (taken over) is what led here. */
 void run_backward(struct run *run, struct run_result *ret, struct error *why);
 
+/* ERR_REFUSED while runs are paused, telling what of this run stands meanwhile: its journal was read. */
+int run_check_pause(const struct run *run, struct error *err) must_check;
+
 /* --- dry.c --- */
 
 int run_dry(struct run *run, struct run_result *ret, struct error *err) must_check;

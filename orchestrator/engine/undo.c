@@ -10,6 +10,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/json.h"
+#include "orchestrator/engine/pause.h"
 
 /* Calls ${verb} until it answers, is not worth another attempt, or is told to stop.  ${ret_rc}: its answer. */
 static enum outcome ask(
@@ -114,6 +115,34 @@ static bool is_worth_a_proof(const struct run *run)
 			run->state.steps[i].state == STEP_UNDONE)
 			return true;
 	return false;
+}
+
+/* What a paused run leaves standing: a service that it has stopped, clients that it keeps out. */
+static char *spell_standing(const struct run *run)
+{
+	struct buf out cleanup(buf_release) = {0};
+
+	for (size_t i = 0; i < run->state.steps_count; i++) {
+		const struct step_record *rec = &run->state.steps[i];
+		const struct step_kind *kind = step_kind_find(run->o->kinds, rec->uses);
+
+		if (rec->has_effect && !rec->is_after_rollback && (!kind || (kind->undo && !kind->runs_in_dry_run)))
+			buf_printf(&out, "%sstep \"%s\" (%s)", out.len ? ", " : "", rec->id, rec->uses);
+	}
+	return out.len ? buf_take(&out) : NULL;
+}
+
+int run_check_pause(const struct run *run, struct error *err)
+{
+	char *standing cleanup(mem_freep) = NULL;
+
+	if (pause_check(run->o->state_dir, run->state.stack, err) == 0)
+		return 0;
+	standing = state_is_closed(&run->state) ? NULL : spell_standing(run);
+	if (standing)
+		err_detail(err, "Run \"%s\" stands %s; begun or done, and not undone: %s.", run->run_id,
+			run->state.is_undoing ? "on the way back" : "on its way", standing);
+	return -1;
 }
 
 /* The steps after the rollback, forward. */

@@ -49,7 +49,7 @@ t_is "$(jq -r '.run.state, .run.is_resumable' <<<"$t_out" | paste -sd' ')" 'paus
 t_exit 10 "$HOLDFAST" resume
 t_exit 10 "$HOLDFAST" abandon "$run"
 t_exit 10 "$HOLDFAST" rollback "$run" --yes
-t_match "$t_err" 'runs of stack "shop" are paused since .*hint:   "holdfast unpause --stack shop" lets them go on'
+t_match "$t_err" "runs of stack \"shop\" are paused since .*detail: Run \"$run\" stands on its way; begun or done, and not undone: step \"one\" \(exec\), step \"hold\" \(exec\)\..hint:   \"holdfast unpause --stack shop\" lets them go on"
 
 t_begin another_stack_goes_on
 t_exit 0 run garden
@@ -61,6 +61,27 @@ t_exit 10 "$HOLDFAST" resume "$run"
 t_exit 0 "$HOLDFAST" unpause --stack shop
 t_exit 0 "$HOLDFAST" resume "$run"
 t_is "$(cd "$T_TMP/world" && echo *)" 'go held one two'
+
+t_begin what_stands_on_the_way_back_is_named
+cat >"$T_TMP/plan.yaml" <<-PLAN
+	name: up
+	steps:
+	  - { id: look, uses: compare, with: { argv: [echo, x] } }
+	  - { id: stop, uses: service.stop, with: { command: ['true'], undo: [test, -e, $T_TMP/world/mended] } }
+	  - { id: two, uses: exec, with: { argv: [touch, $T_TMP/world/two], undo: [rm, $T_TMP/world/two] } }
+PLAN
+t_exit 0 run yard
+run=$(newest)
+t_exit 9 "$HOLDFAST" rollback "$run" --yes
+t_exit 0 "$HOLDFAST" pause --stack yard
+for command in resume "rollback --yes" "abandon --yes"; do
+	# shellcheck disable=SC2086 # a command and its option
+	t_exit 10 "$HOLDFAST" $command "$run"
+	t_match "$t_err" "detail: Run \"$run\" stands on the way back; begun or done, and not undone: step \"stop\" \(service.stop\)\."
+done
+t_exit 0 "$HOLDFAST" unpause --stack yard
+touch "$T_TMP/world/mended"
+t_exit 0 "$HOLDFAST" resume "$run"
 
 t_begin names_that_are_none
 t_exit 2 "$HOLDFAST" pause --stack ../x
