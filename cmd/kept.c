@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/json.h"
 #include "cmd/commands.h"
 #include "cmd/output.h"
 #include "cmd/runs.h"
@@ -31,10 +32,40 @@ static int not_kept(const struct kept_database *list, size_t count, const char *
 		     : err_hint(err, "There is none on this server.");
 }
 
+/* The run that would put ${name} back, which is lost with it; malloc'd, NULL where there is none.  A journal that cannot be read tells nothing. */
+static char *needed_by(struct app *app, const char *name)
+{
+	struct error ignored cleanup(err_clear) = ERROR_INIT;
+	struct run_summary *runs = NULL;
+	char *found = NULL;
+	size_t count = 0;
+
+	if (runs_list(app->state_dir, &runs, &count, &ignored) < 0)
+		return NULL;
+	for (size_t i = 0; i < count && !found; i++) {
+		const char *step;
+		json_t *outputs;
+
+		json_object_foreach(runs[i].outputs, step, outputs)
+		{
+			if (runs[i].can_rollback && strcmp(json_get_str(outputs, "kept_name", ""), name) == 0) {
+				found = mem_strdup(runs[i].run_id);
+				break;
+			}
+		}
+	}
+	runs_list_release(runs, count);
+	return found;
+}
+
 static int confirm_drop(struct app *app, const struct kept_database *k, struct error *err)
 {
 	char *size cleanup(mem_freep) = text_size(k->size_bytes), *age cleanup(mem_freep) = text_age(k->kept_at_ms);
-	char *question cleanup(mem_freep) = NULL;
+	char *question cleanup(mem_freep) = NULL, *run cleanup(mem_freep) = needed_by(app, k->name);
+
+	if (run)
+		ui_warn(&app->ui, "\"holdfast rollback %s\" would put database \"%s\" back; without it only a backup set can be",
+			run, k->name);
 
 	if (option_flag(&app->options, OPT_YES))
 		return 0;

@@ -139,9 +139,22 @@ t_is "$(app "SELECT count(*) FROM pg_attribute WHERE attname = 'extra'")" 0
 
 t_begin a_copy_that_is_gone_is_told_before_anything_is_done
 upgrade
-pg_sql "DROP DATABASE app_before_$(tag)"
+t_exit 0 "$HOLDFAST" drop-old "app_before_$(tag)" -d app --yes
+t_match "$t_err" "warning: \"holdfast rollback $(last_run)\" would put database \"app_before_$(tag)\" back; without it only a backup set can be"
 rollback 10
 t_match "$t_err" "the copy \"app_before_$(tag)\" of database \"app\" from before the upgrade is not there any more"
+
+t_begin the_set_is_restored_where_the_copy_is_gone
+cp "$T_TMP/plan.yaml" "$T_TMP/plain.yaml"
+sed -i "s|^steps:|&\n- { id: set, uses: backup, with: { stack: app, database: dbname=app, repository: [$T_TMP/repository] } }|
+	s|database.savepoint, with: { database: dbname=app|&, stack: app, repository: [$T_TMP/repository], backup: '\${steps.set.backup_id}', since: '\${steps.set.mark}'|" "$T_TMP/plan.yaml"
+upgrade
+t_exit 0 "$HOLDFAST" drop-old "app_before_$(tag)" -d app --yes
+rollback 0
+t_match "$t_err" "warning: the copy \"app_before_$(tag)\" is not there any more: backup set \"2[0-9TZa-f-]+\" is restored instead"
+t_match "$t_out$t_err" "database \"app\" is restored from backup set \"2[0-9TZa-f-]+\", for the copy was dropped; the upgraded one is kept as \"app_upgraded_$(tag)\""
+t_is "$(app "SELECT count(*) FROM pg_attribute WHERE attname = 'extra'") $(app 'SELECT count(*) FROM orders')" '0 100'
+mv "$T_TMP/plain.yaml" "$T_TMP/plan.yaml"
 
 t_begin one_upgrade_after_the_other_is_rolled_back
 upgrade
@@ -175,6 +188,7 @@ t_match "$("$HOLDFAST" status "$(last_run)")" "the one that served until now is 
 t_is "$(app 'SELECT count(*) FROM orders') $(psql -XAtqd app_else -c 'SELECT count(extra) FROM orders')" '100 0'
 
 t_begin what_is_new_in_the_new_version_is_a_comment_in_the_file
+# shellcheck disable=SC2016 # of the plan
 sed -i 's/statements: \[.*\]/statements: ["CREATE TABLE fresh (id int PRIMARY KEY, \\"new\\nline\\" text)", "CREATE TABLE none (id int GENERATED ALWAYS AS (1) STORED)"]/
 	s/database.mark, with: {/& before: "${steps.keep.mark}",/' "$T_TMP/plan.yaml"
 sed -i 's/database.savepoint, with.*/database.savepoint, with: { database: dbname=app } }/' "$T_TMP/plan.yaml"

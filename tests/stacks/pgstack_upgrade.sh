@@ -111,12 +111,9 @@ t_ok holdfast rollback --yes --save-new-writes "$T_TMP/new.sql"
 t_match "$(<"$T_TMP/new.sql")" $'late\tSELECT 3'
 t_is "$(state)" "$new" 'and it undoes nothing that an earlier upgrade has done'
 
-t_begin what_was_put_back_is_no_way_back
-# The copy serves now: what is between it and the first upgrade nobody has noted.
-t_exit 10 holdfast rollback "$run" --yes
-t_match "$t_err" 'the database in service is not the one that was upgraded: what was written to it is not known'
-t_exit 10 holdfast rollback "$run" --yes --discard-new-writes
-t_match "$t_err" 'database "pgstack" is not the one that was upgraded, and "pgstack_upgraded_.*" is not either'
+t_begin the_upgrade_before_that_could_be_rolled_back_too
+# The copy serves now: it is known of what it is one.
+t_ok holdfast rollback "$run" --yes --discard-new-writes --dry-run
 t_is "$(state)" "$new" 'nothing has changed'
 
 t_begin the_runbook
