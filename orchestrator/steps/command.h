@@ -117,7 +117,7 @@ struct ask_request {
 	const char *url;    /* NULL: of the parameter */
 	const char *body;   /* NULL: none; JSON unless a header says otherwise */
 	bool is_once;       /* never sent twice */
-	int64_t timeout_ms; /* to connect, without a byte moving, and in all; 0: 30 s, and as long as bytes move */
+	int64_t timeout_ms; /* to connect (at most 30 s), without a byte moving, and in all; 0: 30 s, and as long as bytes move */
 };
 
 /* Reads parameter "headers", and the URL ${url} (may be NULL), which may be a reference.  To be closed either way. */

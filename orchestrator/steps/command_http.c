@@ -127,7 +127,7 @@ static int perform(struct ask *a, const struct ask_request *r, int *ret_status, 
 	const struct http_options o = {
 		.ca_file = step_str(a->ctx, "ca_file"),
 		.proxy = is_loopback(r->url ? r->url : a->url) ? "" : NULL,
-		.connect_timeout_ms = timeout_ms,
+		.connect_timeout_ms = timeout_ms < TIMEOUT_DEFAULT_MS ? timeout_ms : TIMEOUT_DEFAULT_MS,
 		.stall_timeout_ms = timeout_ms,
 	};
 	struct http_request request = {

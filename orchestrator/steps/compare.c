@@ -162,10 +162,12 @@ static int differ(const struct step_context *ctx, const char *path, const struct
 	cleanup(buf_release) struct buf what = {0};
 
 	if (r->is_reordered)
-		buf_puts(&what, "the same lines in another order");
+		buf_puts(&what, "the same lines, in another order or with other empty ones");
 	count(&what, r->missing, "missing");
 	count(&what, r->changed, "less");
 	count(&what, r->added, "new");
+	if (r->is_reordered)
+		(void)err_hint(err, "Where the order means nothing, \"lines: true\" of both steps sorts them.");
 	(void)err_set(
 		err, ERR_FAILED, "step \"%s\" finds something else than there was before: %s", ctx->step_id, buf_str(&what));
 	return err_detail(err, "%sBefore: file \"%s\"; now: file \"%s\".", buf_str(&r->details), step_str(ctx, "equal_to"), path);

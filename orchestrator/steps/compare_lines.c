@@ -130,6 +130,8 @@ static int by_text(const void *a, const void *b)
 	const struct line *la = a, *lb = b;
 	int rc = strcmp(la->text, lb->text);
 
+	if (rc == 0 && la->value && lb->value) /* one name more than once: the least is compared with the least */
+		rc = compare_natural(la->value, lb->value);
 	return rc ? rc : (la->order > lb->order) - (la->order < lb->order);
 }
 

@@ -12,6 +12,8 @@
 
 #define INTERVAL_MIN_MS 10
 #define INTERVAL_MAX_MS 10000
+#define ASK_MIN_MS 1000
+#define ASK_MAX_MS 30000
 #define ID_MAX_BYTES 1024
 
 static const struct param_spec params[] = {
@@ -45,7 +47,8 @@ struct job {
 	const char *poll_url; /* resolved, with "{job}" in it; NULL: none */
 	char *poll_shown;     /* the same as it may be shown */
 	char *id;
-	json_t *answer; /* the last */
+	int64_t until_ms; /* of clock_mono_ms() */
+	json_t *answer;   /* the last */
 };
 
 static void job_release(struct job *j)
@@ -73,6 +76,17 @@ static int fail(struct job *j, struct error *err)
 {
 	scrub_error(&j->ask.scrub, err);
 	return -1;
+}
+
+static int64_t clamp(int64_t n, int64_t min, int64_t max)
+{
+	return n < min ? min : n > max ? max : n;
+}
+
+/* For one question: an answer that trickles in must not outlast "within" by much. */
+static int64_t time_left(const struct job *j, int64_t max_ms)
+{
+	return clamp(j->until_ms - clock_mono_ms(), ASK_MIN_MS, max_ms > ASK_MIN_MS ? max_ms : ASK_MIN_MS);
 }
 
 /* --- one answer ------------------------------------------------------------------------------------------------------------------ */
@@ -145,7 +159,8 @@ static int start(struct job *j, struct error *err)
 {
 	const char *text = step_str(j->ctx, "body");
 	cleanup(mem_freep) char *body = NULL;
-	struct ask_request r = {.method = step_str(j->ctx, "method"), .is_once = true};
+	struct ask_request r = {
+		.method = step_str(j->ctx, "method"), .is_once = true, .timeout_ms = time_left(j, step_int(j->ctx, "within"))};
 	const json_t *id;
 	int status;
 
@@ -193,7 +208,7 @@ static int forget(struct job *j, struct error *err)
 /* 1 done, 0 not yet, with ${why} filled when it could not be asked, -1. */
 static int poll_once(struct job *j, const char *url, struct error *why, struct error *err)
 {
-	const struct ask_request r = {.url = url};
+	const struct ask_request r = {.url = url, .timeout_ms = time_left(j, ASK_MAX_MS)};
 	const char *path = step_str(j->ctx, "state");
 	cleanup(mem_freep) char *state = NULL, *where = with_id(j, j->poll_shown);
 	const json_t *member;
@@ -230,15 +245,9 @@ static int give_up(struct job *j, const struct error *why, struct error *err)
 	return fail(j, err);
 }
 
-static int64_t clamp(int64_t n, int64_t min, int64_t max)
-{
-	return n < min ? min : n > max ? max : n;
-}
-
 static int await(struct job *j, struct error *err)
 {
 	int64_t delay_ms = clamp(step_int(j->ctx, "interval"), INTERVAL_MIN_MS, INTERVAL_MAX_MS), left_ms;
-	int64_t until_ms = clock_mono_ms() + step_int(j->ctx, "within");
 	cleanup(mem_freep) char *url = with_id(j, j->poll_url);
 
 	for (;;) {
@@ -247,7 +256,7 @@ static int await(struct job *j, struct error *err)
 
 		if (rc != 0)
 			return rc < 0 ? -1 : 0;
-		left_ms = until_ms - clock_mono_ms();
+		left_ms = j->until_ms - clock_mono_ms();
 		if (left_ms <= 0)
 			return give_up(j, &why, err);
 		if (cancel_sleep(j->ctx->cancel, delay_ms < left_ms ? delay_ms : left_ms, err) < 0)
@@ -261,6 +270,7 @@ static int run(struct step_context *ctx, struct error *err)
 	cleanup(job_release) struct job j = {.ctx = ctx, .id = json_dup_str(ctx->checkpoint, "job")};
 	int64_t start_ms = clock_mono_ms();
 
+	j.until_ms = start_ms + step_int(ctx, "within");
 	if (ask_open(ctx, step_str(ctx, "url"), &j.ask, err) < 0)
 		return -1;
 	if (step_str(ctx, "poll_url") && ask_url(&j.ask, step_str(ctx, "poll_url"), &j.poll_url, &j.poll_shown, err) < 0)

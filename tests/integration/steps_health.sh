@@ -265,6 +265,20 @@ t_match "$t_err" "error:  could not ask for the job: \"$url/jobs/j5\" answered w
 t_exit 0 "$HOLDFAST" resume "$(last_run)"
 t_is "$(asked scan)" 4
 
+t_begin answers_that_do_not_come_in_full
+answer scan '200\n{"jobId":"j7"}'
+for how in hang drip; do
+	answer jobs/j7 "$how"
+	job 300ms
+	SECONDS=0
+	run 1
+	t_match "$t_err" "error:  job \"j7\" at \"$url/scan\" is not done after 300ms: could not reach"
+	t_is "$((SECONDS < 8))" 1 "$how: not much later"
+done
+answer scan drip
+run 1
+t_match "$t_err" 'it has not answered in full within 1[.]?'
+
 t_begin an_id_that_is_none
 for id in '""' '".."' '"a\u001b[2Jb"' '{}' 1.5 "\"$(printf 'x%.0s' {1..1100})\""; do
 	answer scan "200\\n{\"jobId\":${id//\\/\\\\}}"

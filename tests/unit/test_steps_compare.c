@@ -50,6 +50,8 @@ static const struct scenario scenarios[] = {
 	{"a tail is less", "s1 10\ns2 5\n", "s1  9 \ns2 5\n", COMPARE_NOT_LESS, "less: s1 was 10, is 9\n"},
 	{"a stream is gone", "s1 10\ns2 5\n", "s2 5\n", COMPARE_NOT_LESS, "missing: s1 10\n"},
 	{"names with spaces", "my stream 10\n", "my stream 9\n", COMPARE_NOT_LESS, "less: my stream was 10, is 9\n"},
+	{"one name twice, in another order", "s 5\ns 10\n", "s 11\ns 5\n", COMPARE_NOT_LESS, NULL},
+	{"one name twice, one less", "s 5\ns 10\n", "s 9\ns 5\n", COMPARE_NOT_LESS, "less: s was 10, is 9\n"},
 	{"a name alone", "lonely\n", "lonely\n", COMPARE_NOT_LESS, NULL},
 	{"a name that lost its value", "s1 5\n", "s1\n", COMPARE_NOT_LESS, "less: s1 was 5, is nothing\n"},
 	{"control characters", "a\x1b[2J\n", "", COMPARE_CONTAINS, "missing: a [2J\n"},
