@@ -644,6 +644,18 @@ static int check_kept(struct step_context *ctx, struct savepoint *s, struct erro
 	return err_hint(err, "Restore a backup set of before the upgrade (\"holdfast list\", \"holdfast restore ID\").");
 }
 
+/* When a person asks there is time to mend it; on the way back of a failure what stays behind is only told. */
+static int check_company(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(blockers_release) struct blockers b = {0};
+	cleanup(mem_freep) char *what = mem_printf("cannot put database \"%s\" back", s->database);
+
+	if (fence_warn_unendable(&s->pg, s->database, ctx->events, err) < 0 ||
+		blockers_subscriptions(&s->pg, s->database, ctx->events, &b, err) < 0)
+		return -1;
+	return blockers_refuse(&b, what, err);
+}
+
 static int may_undo_on(struct step_context *ctx, struct savepoint *s, struct error *err)
 {
 	enum serving who;
@@ -661,7 +673,9 @@ static int may_undo_on(struct step_context *ctx, struct savepoint *s, struct err
 	rc = check_changed(ctx, s, err);
 	if (rc != 0)
 		return rc < 0 ? -1 : 0;
-	return check_kept(ctx, s, err) < 0 ? -1 : check_way_back(ctx, s, err);
+	if (check_kept(ctx, s, err) < 0 || check_company(ctx, s, err) < 0)
+		return -1;
+	return check_way_back(ctx, s, err);
 }
 
 static int may_undo(struct step_context *ctx, struct error *err)

@@ -173,6 +173,18 @@ t_match "$t_out$t_err" 'database "app" is the copy of 2[0-9TZ:.-]+ again; the on
 t_is "$(app "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0")" 'id what' 'the first state serves'
 t_is "$(pg_sql "SELECT count(*) FROM pg_database WHERE datname LIKE 'app\_upgraded\_%'")" 2 'nothing was dropped'
 
+t_begin a_subscription_that_is_enabled_is_in_the_way
+upgrade
+psql -XAtqd app -c "CREATE SUBSCRIPTION feed CONNECTION 'dbname=nowhere host=/nowhere' PUBLICATION p WITH (connect = false)" \
+	-c 'ALTER SUBSCRIPTION feed ENABLE' 2>/dev/null
+rollback 10 --discard-new-writes
+t_match "$t_err" 'cannot put database "app" back: 1 thing stands in the way'
+t_match "$t_err" 'Subscription "feed" is enabled'
+psql -XAtqd app -c 'ALTER SUBSCRIPTION feed DISABLE'
+rollback 0 --discard-new-writes
+t_match "$t_out$t_err" 'its subscriptions \("feed"\) stay with it'
+psql -XAtqd "app_upgraded_$(tag)" -c 'ALTER SUBSCRIPTION feed SET (slot_name = NONE)' -c 'DROP SUBSCRIPTION feed'
+
 t_begin what_somebody_has_put_in_service_since_is_put_aside_when_told_so
 upgrade
 pg_sql 'ALTER DATABASE app RENAME TO app_else'
@@ -189,6 +201,7 @@ t_is "$(app 'SELECT count(*) FROM orders') $(psql -XAtqd app_else -c 'SELECT cou
 
 t_begin what_is_new_in_the_new_version_is_a_comment_in_the_file
 # shellcheck disable=SC2016 # of the plan
+# shellcheck disable=SC2016 # not for the shell
 sed -i 's/statements: \[.*\]/statements: ["CREATE TABLE fresh (id int PRIMARY KEY, \\"new\\nline\\" text)", "CREATE TABLE none (id int GENERATED ALWAYS AS (1) STORED)"]/
 	s/database.mark, with: {/& before: "${steps.keep.mark}",/' "$T_TMP/plan.yaml"
 sed -i 's/database.savepoint, with.*/database.savepoint, with: { database: dbname=app } }/' "$T_TMP/plan.yaml"
