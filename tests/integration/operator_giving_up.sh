@@ -144,7 +144,7 @@ t_is "$(printf '%s\n' "${results[@]}" | sort -n | paste -sd' ')" '0 4 4 4' "$(ca
 t_begin resume_passes_a_damaged_run_over_and_says_so
 t_exit 2 "$HOLDFAST" resume
 t_match "$t_err" 'there is no run to resume'
-t_nomatch "$t_err" 'detail:'
+t_nomatch "$t_err" 'detail: The journal'
 sed -i '1s/run/nur/' "$HOLDFAST_STATE_DIR/runs/$run/journal"
 t_exit 2 "$HOLDFAST" resume
 t_match "$t_err" "detail: The journal of run \"$run\" cannot be read: journal \".*\" is damaged: record 1 "
