@@ -94,11 +94,41 @@ static void a_reference_to_nothing_is_told_with_its_place(void **state)
 		"It stands for a parameter of the plan that is given as text or a number, such as ${version}.");
 }
 
+static void what_says_how_to_start_and_to_ask_is_taken_as_it_is_now(void **state)
+{
+	static const char declared[] = "version: { type: string }\n"
+				       "start: { type: list, from: services.start }\n"
+				       "stop: { type: list, from: services.stop }\n"
+				       "check: { type: list, from: services.check }\n"
+				       "worker: { type: list }\n"
+				       "pull: { type: list, from: upgrade.pull }\n"
+				       "before: { type: argvs, from: preflight }\n"
+				       "url: { type: url, from: health.url }\n"
+				       "hidden: { type: map, from: health.expect, secret: true }\n"
+				       "within: { type: duration, from: health.within }\n"
+				       "database: { type: conninfo, from: database.url }\n";
+	struct fixture *f = *state;
+	json_t *journaled cleanup(json_decrefpp) = json_pack("{s:s, s:[s], s:[ss], s:[s], s:[s], s:s, s:i}", "version", "1.9",
+		"start", "old", "stop", "compose", "stop", "check", "is-up", "worker", "x", "url", "http://localhost:1/",
+		"within", 30000);
+	json_t *now cleanup(json_decrefpp) = NULL;
+	char *got cleanup(mem_freep) = NULL;
+
+	assert_ok(yaml_parse(&f->declared, "plan", declared, strlen(declared), &f->err), &f->err);
+	assert_ok(config_plan_parameters_now(config_stack(&f->config, "shop"), f->declared.root, journaled, &now, &f->err),
+		&f->err);
+	got = json_dumps(now, JSON_SORT_KEYS | JSON_COMPACT);
+	assert_string_equal(got,
+		"{\"before\":[[\"a\",\"1.9\"],[\"b\"]],\"start\":[\"compose\",\"up\",\"v=1.9\"],"
+		"\"url\":\"http://localhost:3001/health\"}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_plan_takes_what_it_asks_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_given_stays_and_what_is_not_configured_is_absent, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_says_how_to_start_and_to_ask_is_taken_as_it_is_now, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reference_to_nothing_is_told_with_its_place, setup, teardown),
 	};
 
