@@ -247,7 +247,8 @@ strike() {
 } 2>/dev/null
 
 # The newest run that is no backup of its own: $run ("-": none), $state, $is_resumable.
-run= state= is_resumable=
+run='' state='' is_resumable=''
+# shellcheck disable=SC2034 # of who sources this
 look() {
 	read -r run state is_resumable < <(hf runs --output json |
 		jq -r '[.runs[] | select(.plan | startswith("backup") | not)][0] | "\(.id // "-") \(.state // "none") \(.is_resumable // false)"')
