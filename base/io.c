@@ -313,6 +313,16 @@ char *io_path_join(const char *dir, const char *name)
 	return mem_printf("%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
 }
 
+int io_path_absolute(const char *path, char **ret, struct error *err)
+{
+	char *cwd cleanup(mem_freep) = *path == '/' ? NULL : getcwd(NULL, 0);
+
+	if (*path != '/' && !cwd)
+		return err_sys(err, "could not find out the current directory");
+	*ret = cwd ? io_path_join(cwd, path) : mem_strdup(path);
+	return 0;
+}
+
 char *io_path_dir(const char *path)
 {
 	size_t n = strlen(path);

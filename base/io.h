@@ -32,11 +32,13 @@ int io_sync_dir(const char *path, struct error *err) must_check;
 int io_make_dirs(const char *path, struct error *err) must_check;
 int io_remove_tree(const char *path, struct error *err) must_check; /* missing is success; never follows a symbolic link */
 int io_remove_file(const char *path, struct error *err) must_check; /* 1 removed, 0 was missing, -1 error; directory synced */
-/* The extended attributes of an open file or directory, access control lists among them;  is for messages. */
+/* The extended attributes of an open file or directory, access control lists among them; ${path} is for messages. */
 int io_copy_attributes(int from, int to, const char *path, struct error *err) must_check;
 
 char *io_path_join(const char *dir, const char *name) must_check; /* malloc'd */
-char *io_path_dir(const char *path) must_check;                   /* malloc'd; "." where there is none */
+/* A path that stays the same wherever a later process is started: malloc'd. */
+int io_path_absolute(const char *path, char **ret, struct error *err) must_check;
+char *io_path_dir(const char *path) must_check; /* malloc'd; "." where there is none */
 /* HOME, or what the user database says where cron or a service manager has set none; NULL when neither is absolute.  Borrowed; not for
  * threads. */
 const char *io_home_dir(void);

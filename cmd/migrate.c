@@ -43,11 +43,8 @@ static int set_dir(struct app *app, const struct target *t, json_t *parameters, 
 static int set_parameters(
 	struct app *app, const struct plan_source *plan, const struct target *t, json_t **ret, struct error *err)
 {
-	json_t *all cleanup(json_decrefpp) = runner_parameters(app, t), *value;
-	json_t *out cleanup(json_decrefpp) = json_object();
-	const char *name;
+	json_t *out cleanup(json_decrefpp) = plan_source_parameters(app, plan, t);
 
-	json_object_foreach(all, name, value) if (plan_source_declares(plan, name)) json_object_set(out, name, value);
 	if (option_is_given(&app->options, OPT_TO))
 		json_object_set_new(out, "to", json_string(option_text(&app->options, OPT_TO)));
 	if (option_flag(&app->options, OPT_DRY_RUN))

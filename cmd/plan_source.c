@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/io.h"
+#include "base/json.h"
 #include "cmd/runner.h"
 #include "orchestrator/plans/embedded.h"
 
@@ -63,4 +64,13 @@ void plan_source_release(struct plan_source *p)
 bool plan_source_declares(const struct plan_source *p, const char *name)
 {
 	return p->declared && yaml_get(p->declared, name);
+}
+
+json_t *plan_source_parameters(struct app *app, const struct plan_source *p, const struct target *t)
+{
+	json_t *all cleanup(json_decrefpp) = runner_parameters(app, t), *out = json_object(), *value;
+	const char *name;
+
+	json_object_foreach(all, name, value) if (plan_source_declares(p, name)) json_object_set(out, name, value);
+	return out;
 }

@@ -25,5 +25,7 @@ void plan_source_release(struct plan_source *p); /* for cleanup too */
 
 /* Whether the plan has such a parameter. */
 bool plan_source_declares(const struct plan_source *p, const char *name);
+/* Parameters of the command line and of the target, those alone that the plan has.  A new object. */
+json_t *plan_source_parameters(struct app *app, const struct plan_source *p, const struct target *t);
 
 #endif

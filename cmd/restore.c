@@ -199,7 +199,7 @@ static bool is_files(enum what what)
 static int adapt_parameters(const struct app *app, enum what what, json_t *parameters, struct error *err)
 {
 	const char *to = option_text(&app->options, OPT_FILES_TO);
-	char *cwd cleanup(mem_freep) = NULL, *path cleanup(mem_freep) = NULL;
+	char *path cleanup(mem_freep) = NULL;
 
 	json_object_set_new(parameters, "backup", json_string(app->options.operands[0]));
 	if (what == BESIDE)
@@ -214,9 +214,8 @@ static int adapt_parameters(const struct app *app, enum what what, json_t *param
 		json_object_del(parameters, *name);
 	if (!to)
 		return 0;
-	if (*to != '/' && !(cwd = getcwd(NULL, 0)))
-		return err_sys(err, "could not find out the current directory");
-	path = *to == '/' ? mem_strdup(to) : io_path_join(cwd, to);
+	if (io_path_absolute(to, &path, err) < 0)
+		return -1;
 	json_object_set_new(parameters, "to", json_string(path));
 	return 0;
 }

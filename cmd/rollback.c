@@ -60,7 +60,7 @@ static int choices_of(struct app *app, json_t *ret, struct error *err)
 {
 	const char *file = option_text(&app->options, OPT_SAVE_NEW_WRITES);
 	bool is_discarded = option_flag(&app->options, OPT_DISCARD_NEW_WRITES);
-	char *cwd cleanup(mem_freep) = NULL, *path cleanup(mem_freep) = NULL;
+	char *path cleanup(mem_freep) = NULL;
 
 	if (is_discarded && file)
 		return err_set(err, ERR_CONFIG, "options \"--discard-new-writes\" and \"--save-new-writes\" exclude each other");
@@ -68,9 +68,8 @@ static int choices_of(struct app *app, json_t *ret, struct error *err)
 		json_object_set_new(ret, "discard_new_writes", json_true());
 	if (!file)
 		return 0;
-	if (*file != '/' && !(cwd = getcwd(NULL, 0)))
-		return err_sys(err, "could not find out the current directory");
-	path = *file == '/' ? mem_strdup(file) : io_path_join(cwd, file);
+	if (io_path_absolute(file, &path, err) < 0)
+		return -1;
 	json_object_set_new(ret, "save_new_writes", json_text_of(path));
 	return 0;
 }

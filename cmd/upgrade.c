@@ -16,17 +16,6 @@
 
 #define PLAN "upgrade"
 
-/* What the plan may ask for beside the configuration: only that which it declares is given. */
-static json_t *parameters_of(struct app *app, const struct plan_source *plan, const struct target *t)
-{
-	json_t *all cleanup(json_decrefpp) = runner_parameters(app, t), *out = json_object(), *value;
-	const char *name;
-
-	json_object_set_new(all, "version", json_string(app->options.operands[0]));
-	json_object_foreach(all, name, value) if (plan_source_declares(plan, name)) json_object_set(out, name, value);
-	return out;
-}
-
 /* An earlier one that has not come to its end.  1 with its id, 0, -1. */
 static int find_unfinished(struct app *app, const char *stack, const char *plan, char **ret_id, struct error *err)
 {
@@ -158,7 +147,8 @@ int cmd_upgrade(struct app *app, struct error *err)
 		err_set(err, ERR_CONFIG, "plan \"%s\" has no parameter \"version\"", plan.path ? plan.path : plan.name);
 		return err_hint(err, "That is how \"holdfast upgrade\" tells a plan what to upgrade to.");
 	}
-	parameters = parameters_of(app, &plan, &t);
+	parameters = plan_source_parameters(app, &plan, &t);
+	json_object_set_new(parameters, "version", json_string(app->options.operands[0]));
 	if (target_check_repositories(app, &t, err) < 0 || check_options(app, &plan, err) < 0 ||
 		config_plan_parameters(t.config_stack, plan.declared, parameters, err) < 0)
 		return -1;
