@@ -7,14 +7,17 @@
 #include <string.h>
 #include "base/clock.h"
 #include "orchestrator/postgres/catalog.h"
+#include "orchestrator/postgres/restore.h"
 
 #define THIS_DATABASE "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
 
 /* --- server and database ------------------------------------------------------------------------------------------------ */
 
+/* A fence of ours is no property of the database: the limit is the one that holds without it. */
 static const char database_head[] =
 	"SELECT d.datname, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,"
-	" d.datconnlimit, t.spcname, pg_catalog.pg_database_size(d.oid), pg_catalog.shobj_description(d.oid, 'pg_database'),"
+	" COALESCE(" SWAP_NOTED_LIMIT_SQL
+	"::pg_catalog.int4, d.datconnlimit), t.spcname, pg_catalog.pg_database_size(d.oid), pg_catalog.shobj_description(d.oid, 'pg_database'),"
 	" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END,"
 	" pg_catalog.current_setting('server_version'),"
 	" (EXTRACT(epoch FROM pg_catalog.transaction_timestamp()) * 1000)::pg_catalog.int8,";
@@ -194,7 +197,8 @@ static const struct {
 		"SELECT r.rolname, u.setting FROM pg_catalog.pg_db_role_setting s"
 		" LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole,"
 		" LATERAL unnest(s.setconfig) WITH ORDINALITY AS u(setting, position)"
-		" WHERE s.setdatabase = " THIS_DATABASE " ORDER BY r.rolname NULLS FIRST, u.position",
+		" WHERE s.setdatabase = " THIS_DATABASE
+		" AND u.setting NOT LIKE 'holdfast.%' ORDER BY r.rolname NULLS FIRST, u.position",
 		take_setting},
 	{"database privileges",
 		"SELECT u.item FROM pg_catalog.pg_database d, LATERAL unnest(d.datacl) WITH ORDINALITY AS u(item, position)"

@@ -59,10 +59,8 @@ int swap_connection_limit(struct pg *maintenance, const char *database, int64_t 
 	PGresult *res cleanup(pg_clearp) = NULL;
 
 	if (pg_query(maintenance,
-		    "SELECT d.datconnlimit, (SELECT pg_catalog.split_part(c, '=', 2) FROM pg_catalog.pg_db_role_setting s, "
-		    "pg_catalog.unnest(s.setconfig) c WHERE s.setdatabase = d.oid AND s.setrole = 0 AND c LIKE '" NOTE "=%') "
-		    "FROM pg_catalog.pg_database d WHERE d.datname = $1",
-		    1, (const char *const[]){database}, &res, err) < 0)
+		    "SELECT d.datconnlimit, " SWAP_NOTED_LIMIT_SQL " FROM pg_catalog.pg_database d WHERE d.datname = $1", 1,
+		    (const char *const[]){database}, &res, err) < 0)
 		return err_context(err, "could not read the connection limit of database \"%s\"", database);
 	if (!PQntuples(res))
 		return err_set(err, ERR_FAILED, "database \"%s\" does not exist", database);

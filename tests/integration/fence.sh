@@ -13,7 +13,7 @@ pg_start || exit 1
 run() { t_exit "$1" "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app "${@:2}"; }
 last_run() { "$HOLDFAST" runs | awk 'NR == 2 { print $1 }'; }
 last_play() { "$HOLDFAST" runs | awk '$0 ~ /-play-/ { print $1; exit }'; }
-limit() { pg_sql "SELECT datconnlimit, COALESCE((SELECT setconfig::text FROM pg_db_role_setting WHERE setdatabase = d.oid), '-') FROM pg_database d WHERE datname = 'app'"; }
+limit() { pg_sql "SELECT datconnlimit, COALESCE((SELECT setconfig::text FROM pg_db_role_setting WHERE setdatabase = d.oid), '-') FROM pg_database d WHERE datname = '${of_database:-app}'"; }
 client() { psql -XAtq -U client -d app -c "SELECT 'in'" 2>&1; }
 is_in() { [ "$(pg_sql "SELECT count(*) FROM pg_stat_activity WHERE usename = '$1'")" = 1 ]; }
 # plan STEPS…: the fence, these, the unfence
@@ -54,6 +54,14 @@ for at in journal:4 journal:5; do
 	t_exit 0 "$HOLDFAST" resume "$(last_play)"
 	t_is "$(limit) $(client)" '5|- in' 'lifted by its unfence step'
 done
+
+t_begin a_set_that_is_taken_meanwhile_has_the_limit_of_before
+t_exit 0 "$HOLDFAST" -q restore latest --target-db app_restored -d app -r "$T_TMP/repository" --stack app --yes
+t_is "$(of_database=app_restored limit)" '5|-' 'and no note of a fence'
+t_is "$(psql -XAtq -U client -d app_restored -c "SELECT 'in'" 2>&1)" in
+t_match "$(tar --zstd -xOf "$(find "$T_TMP/repository" -name backup.tar.zst | tail -n 1)" --wildcards '*restore.sql' | grep -E 'LIMIT|holdfast\.')" \
+	'^ALTER DATABASE :"DBNAME" CONNECTION LIMIT 5;$' 'with stock tools, too'
+pg_sql 'DROP DATABASE app_restored'
 
 t_begin one_in_flight_is_lifted_by_the_next_start
 HOLDFAST_CRASH_AT=journal:3 t_run "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app
