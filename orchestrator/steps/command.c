@@ -276,17 +276,17 @@ static const char *const *argv_of(struct command *c, const json_t *list)
 	return argv;
 }
 
-/* The last words, and where the others are. */
+/* What matters of its words, and where the others are. */
 static void explain(struct printed *p, struct error *err)
 {
 	const struct buf *said = p->tail_err.len ? &p->tail_err : &p->tail_out;
-	cleanup(mem_freep) char *last = child_last_lines(buf_str(said), said->len);
+	cleanup(mem_freep) char *words = command_said(buf_str(said), said->len);
 	const char *log = p->command->log_path;
 
-	if (last && log)
-		err_detail(err, "%s\nAll it has printed is in file \"%s\".", last, log);
-	else if (last)
-		err_detail(err, "%s", last);
+	if (words && log)
+		err_detail(err, "%s\nAll it has printed is in file \"%s\".", words, log);
+	else if (words)
+		err_detail(err, "%s", words);
 }
 
 static int run_child(struct printed *p, struct child_result *ret, struct error *err)

@@ -84,10 +84,17 @@ struct command_call {
 	size_t out_max;       /* 0: COMMAND_OUTPUT_MAX_BYTES */
 	bool is_cut;          /* what is more than out_max is left out, with a warning; else ERR_FULL */
 };
-/* Runs a program to its end.  ERR_FAILED when it ends otherwise than expected; with its last lines and the log's path for a detail. */
+/* Runs a program to its end.  ERR_FAILED when it ends otherwise than expected; with what matters of its words and the log's path for a detail. */
 int command_run(struct command *c, const struct command_call *call, struct error *err) must_check;
 /* The same where another exit status is an answer: 1 as expected, 0 not, -1 when it could not be asked (or was ended by a signal). */
 int command_ask(struct command *c, const struct command_call *call, struct error *err) must_check;
+
+/*
+ * What matters of all that a failed program has printed, fit for an error's detail: its last lines, above them the first and the last one
+ * that tell of an error ("ERROR:", "error:", an SQLSTATE) where these stand further up, and "…" for what is left out between.  Each line is cut,
+ * and without what could steer a terminal.  Secrets must be out of it.  malloc'd; NULL where it has said nothing.
+ */
+char *command_said(const char *text, size_t n) must_check;
 
 /* A list parameter that names a program; NULL when it is absent or empty. */
 const json_t *command_argv(const struct step_context *ctx, const char *name);

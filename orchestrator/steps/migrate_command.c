@@ -13,7 +13,7 @@
 #include "orchestrator/steps/command.h"
 #include "orchestrator/steps/migrate.h"
 
-#define LOG_BYTES ((size_t)1 << 20) /* of what it printed, the end */
+#define LOG_BYTES ((size_t)1 << 20) /* of what it printed, the end, at least */
 #define NAME_BYTES 63               /* the server cuts an application_name there */
 
 bool migrate_has_command(const struct step_context *ctx)
@@ -126,66 +126,107 @@ static void end_after(struct step_context *ctx, const json_t *note)
 
 /* --- the program -------------------------------------------------------------------------------------------------------- */
 
-static int keep_output(void *arg, const char *p, size_t n, struct error *err)
-{
-	struct buf *log = arg;
+/* What it prints, without secrets: these are taken out before the front is cut off, in the middle of one perhaps. */
+struct said {
+	const struct scrub *scrub;
+	struct buf held_out, held_err; /* by the scrubber */
+	struct buf log;
+};
 
-	if (buf_append(log, p, n, err) < 0)
-		return -1;
+static void said_release(struct said *s)
+{
+	buf_release(&s->held_out);
+	buf_release(&s->held_err);
+	buf_release(&s->log);
+}
+
+static void keep(struct said *s, struct buf *held, const char *p, size_t n, bool is_last)
+{
+	struct buf *log = &s->log;
+
+	scrub_feed(s->scrub, held, p, n, is_last, log);
 	if (log->len > 2 * LOG_BYTES) {
 		memmove(log->data, log->data + log->len - LOG_BYTES, LOG_BYTES);
 		log->len = LOG_BYTES;
 		log->data[log->len] = '\0';
 	}
+}
+
+static int on_out(void *arg, const char *p, size_t n, struct error *err)
+{
+	struct said *s = arg;
+
+	(void)err;
+	keep(s, &s->held_out, p, n, false);
 	return 0;
 }
 
-static int write_log(struct step_context *ctx, const char *text, struct error *err)
+static int on_err(void *arg, const char *p, size_t n, struct error *err)
+{
+	struct said *s = arg;
+
+	(void)err;
+	keep(s, &s->held_err, p, n, false);
+	return 0;
+}
+
+/* The log's path, malloc'd; NULL where there is none. */
+static char *write_log(struct step_context *ctx, const struct buf *text)
 {
 	cleanup(mem_freep) char *name = mem_printf("%s.log", ctx->step_id);
 	cleanup(mem_freep) char *path = ctx->run_dir ? io_path_join(ctx->run_dir, name) : NULL;
+	cleanup(err_clear) struct error cannot = ERROR_INIT;
 
-	return path ? io_replace_file(path, text, strlen(text), 0600, err) : 0;
+	if (!path || io_replace_file(path, buf_str(text), text->len, 0600, &cannot) == 0)
+		return take_ptr(path);
+	event_text(ctx->events, EVENT_WARNING, "%s", cannot.message);
+	return NULL;
 }
 
-static int tell_end(const struct child_result *r, const char *program, const char *log, struct error *err)
+static int tell_end(const struct child_result *r, const char *program, struct error *err)
 {
-	cleanup(mem_freep) char *tail = child_last_lines(log, strlen(log));
-
 	if (r->exit_status > 0)
-		err_set(err, ERR_FAILED, "program \"%s\" ended with exit status %d", program, r->exit_status);
-	else
-		err_set(err, ERR_FAILED, "program \"%s\" was ended by signal %d (%s)", program, r->signal, strsignal(r->signal));
-	return tail ? err_detail(err, "%s", tail) : -1;
+		return err_set(err, ERR_FAILED, "program \"%s\" ended with exit status %d", program, r->exit_status);
+	return err_set(err, ERR_FAILED, "program \"%s\" was ended by signal %d (%s)", program, r->signal, strsignal(r->signal));
+}
+
+/* ${path} may be NULL. */
+static int explain(const struct buf *log, const char *path, struct error *err)
+{
+	cleanup(mem_freep) char *words = command_said(buf_str(log), log->len);
+
+	if (words && path)
+		return err_detail(err, "%s\nWhat it has printed is in file \"%s\".", words, path);
+	return words ? err_detail(err, "%s", words) : -1;
 }
 
 static int run_program(struct step_context *ctx, const struct pg *pg, struct arena *arena, struct scrub *scrub, struct error *err)
 {
-	cleanup(mem_freep) char *application = application_name(ctx), *clean = NULL;
+	cleanup(mem_freep) char *application = application_name(ctx), *path = NULL;
 	cleanup(child_result_release) struct child_result result = {0};
-	cleanup(buf_release) struct buf log = {0};
-	struct error cannot = ERROR_INIT;
+	cleanup(said_release) struct said said = {.scrub = scrub};
 	struct child_spec spec = {
 		.argv = step_list(ctx, arena, "command"),
 		.env_remove = pg_child_env_remove,
 		.cwd = step_json(ctx, "command_dir") ? step_str(ctx, "command_dir") : NULL,
 		.cancel = ctx->cancel,
 		.progress = ctx->progress,
-		.on_out = keep_output,
-		.on_err = keep_output,
-		.ctx = &log,
+		.on_out = on_out,
+		.on_err = on_err,
+		.ctx = &said,
 	};
 	int rc;
 
 	if (migrate_environment(ctx, pg, application, arena, scrub, &spec.env_add, err) < 0)
 		return -1;
 	rc = child_run(&spec, &result, err);
-	clean = scrub_text(scrub, buf_str(&log), log.len);
-	if (write_log(ctx, clean, &cannot) < 0)
-		event_text(ctx->events, EVENT_WARNING, "%s", cannot.message);
-	err_clear(&cannot);
+	keep(&said, &said.held_out, NULL, 0, true);
+	keep(&said, &said.held_err, NULL, 0, true);
+	path = write_log(ctx, &said.log);
 	if (rc == 0 && result.exit_status != 0)
-		rc = tell_end(&result, spec.argv[0], clean, err);
+		rc = tell_end(&result, spec.argv[0], err);
+	if (rc < 0)
+		rc = explain(&said.log, path, err);
 	if (rc < 0)
 		scrub_error(scrub, err);
 	return rc;

@@ -66,6 +66,58 @@ tool '      command_dir: /nonexistent'
 t_exit 1 "$HOLDFAST" --config "$config" migrate up
 t_match "$t_err" 'could not change to directory "/nonexistent"'
 
+t_begin its_reason_is_told_though_it_goes_on_talking
+cat >"$T_TMP/talker" <<'END'
+#!/usr/bin/env bash
+psql -XAtq -v ON_ERROR_STOP=1 <<<"SELECT '$TOOL_TOKEN'; ALTER TABLE nothing_$TOOL_TOKEN ADD a int; SELECT 1"
+status=$?
+printf 'noise %d\n' {1..100}
+exit $status
+END
+chmod +x "$T_TMP/talker"
+# talker COMMAND…: fails; $said is the detail
+talker() {
+	local words
+	printf -v words ', "%s"' "$@"
+	tool '      env: { TOOL_TOKEN: env:THE_TOKEN }' "      command: [${words#, }]"
+	sed -i '/"two three"/d' "$config"
+	t_exit 1 "$HOLDFAST" --config "$config" migrate up
+	log=$(find "$HOLDFAST_STATE_DIR/runs/$(newest migrate)" -name migrate.log)
+	said=$(sed -n 's/^detail: //; t in; b; :in p; n; s/^        //; t in' <<<"$t_err")
+	t_is "$(grep -rlE 'another_secret' "$HOLDFAST_STATE_DIR" | wc -l)" 0 'without the secret in it'
+}
+THE_TOKEN=another_secret talker "$T_TMP/talker"
+t_is "$said" 'ERROR:  relation "nothing_***" does not exist
+…
+noise 96
+noise 97
+noise 98
+noise 99
+noise 100
+What it has printed is in file "'"$log"'".'
+t_is "$(grep -c noise "$log")" 100 'the file has all of it'
+if command -v node >/dev/null; then
+	# as node-postgres throws it
+	cat >"$T_TMP/throws.js" <<'END'
+const e = new Error('relation "nothing" does not exist')
+e.name = 'error'
+Object.assign(e, { severity: 'ERROR', code: '42P01', position: '13', file: 'parse_relation.c', line: '1392', routine: 'parserOpenTable' })
+console.log('migration 3')
+process.on('exit', () => console.log('\nclosing\n1 of 4 done'))
+console.error('could not migrate:', e)
+process.exitCode = 4
+END
+	THE_TOKEN=another_secret talker node "$T_TMP/throws.js"
+	t_match "$said" '^could not migrate: error: relation "nothing" does not exist
+…
+ +code: .42P01.,
+(…
+)? .*
+closing
+1 of 4 done
+What it has printed is in file "'"$log"'"\.$'
+fi
+
 t_begin a_command_may_speak_of_the_pinned_version
 export TOOL_SQL='SELECT 1'
 tool "      command: [\"$T_TMP/tool\", \"\${stack}-\${version}\"]"

@@ -119,6 +119,97 @@ static void references_are_secrets_and_texts_are_not(void **state)
 	unsetenv("HF_TEST_SECRET");
 }
 
+static void assert_said(const char *text, const char *want)
+{
+	char *got cleanup(mem_freep) = command_said(text, strlen(text));
+
+	if (!want)
+		assert_null(got);
+	else
+		assert_string_equal(got, want);
+}
+
+static void reason_is_told_wherever_it_stands(void **state)
+{
+	(void)state;
+	assert_said("", NULL);
+	assert_said("\n  \n\r\n", NULL);
+	assert_said("one\n\ntwo\r\nthree  ", "one\ntwo\nthree");
+	assert_said("1\n2\n3\n4\n5\n6", "2\n3\n4\n5\n6");
+	/* psql */
+	assert_said("BEGIN\npsql:3.sql:7: ERROR:  relation \"nothing\" does not exist\nLINE 1: SELECT\n1\n2\n3\n4\n5\n",
+		"psql:3.sql:7: ERROR:  relation \"nothing\" does not exist\n…\n1\n2\n3\n4\n5");
+	assert_said("ERROR:  first\n1\n2\n3\n4\n5", "ERROR:  first\n1\n2\n3\n4\n5");
+	assert_said("1\nERROR:  first\n3\n4\n5", "1\nERROR:  first\n3\n4\n5");
+	assert_said("1\n2\nFATAL:  last\n4\n5\n6", "2\nFATAL:  last\n4\n5\n6");
+	assert_said("0\nERROR: a\nERROR: b\nERROR: c\n1\n2\n3\n4\n5", "ERROR: a\n…\nERROR: c\n1\n2\n3\n4\n5");
+	assert_said("PANIC:  a\n0\nx (SQLSTATE 42P01)\n0\n1\n2\n3\n4\nerror: exit 1", "PANIC:  a\n…\n1\n2\n3\n4\nerror: exit 1");
+}
+
+static void reason_is_told_of_an_error_object(void **state)
+{
+	(void)state;
+	assert_said("starting\nmigration 3 failed error: relation \"nothing\" does not exist\n"
+		    "    at /app/node_modules/pg/lib/client.js:694:17\n"
+		    "    at process.processTicksAndRejections (node:internal/process/task_queues:95:5) {\n"
+		    "  length: 105,\n  severity: 'ERROR',\n  code: '42P01',\n  detail: undefined,\n  hint: undefined,\n"
+		    "  file: 'namespace.c',\n  line: '433',\n  routine: 'RangeVarGetRelidExtended'\n}\n",
+		"migration 3 failed error: relation \"nothing\" does not exist\n…\n  code: '42P01',\n…\n"
+		"  hint: undefined,\n  file: 'namespace.c',\n  line: '433',\n  routine: 'RangeVarGetRelidExtended'\n}");
+}
+
+static void assert_tells(const char *line, bool is_telling)
+{
+	char *text cleanup(mem_freep) = mem_printf("%s\n0\n1\n2\n3\n4\n5", line);
+	char *want cleanup(mem_freep) = is_telling ? mem_printf("%s\n…\n1\n2\n3\n4\n5", line) : mem_strdup("1\n2\n3\n4\n5");
+	char *got cleanup(mem_freep) = command_said(text, strlen(text));
+
+	assert_string_equal(got, want);
+}
+
+static void what_looks_like_a_reason(void **state)
+{
+	static const struct {
+		const char *line;
+		bool is_telling;
+	} cases[] = {
+		{"TypeError: x is undefined", true},
+		{"PG::Error: x", true},
+		{"SQLSTATE[42P01]: Undefined table", true},
+		{"{\"level\":50,\"err\":{\"code\":\"42P01\"}}", true},
+		{"{\\\"code\\\":\\\"42P01\\\"}", true},
+		{"code=23505 constraint=x", true},
+		{"  code: 'ENOENT',", false},
+		{"  code: 'ABCDE',", false},
+		{"code 42P01", false},
+		{"code: 42P012", false},
+		{"code: 42p01", false},
+		{"encoded: 12345678", false},
+		{"code", false},
+		{"code:", false},
+		{"error", false},
+		{"fatal: no", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_len(cases); i++)
+		assert_tells(cases[i].line, cases[i].is_telling);
+}
+
+static void what_is_told_is_short_and_steers_no_terminal(void **state)
+{
+	char *line cleanup(mem_freep) = mem_printf("ERROR: %0600d", 1), *want cleanup(mem_freep) = NULL;
+	char *got cleanup(mem_freep) = NULL;
+
+	(void)state;
+	assert_said("\033[31merror\033[39m\033[0;1m:\033[m x\n1\n2\n3\n4\n5", "error: x\n1\n2\n3\n4\n5");
+	assert_said("a\tb\033]0;title\a\n\033[31", "a b ]0;title \n [31");
+	want = mem_printf("%.400s…", line);
+	assert_said(line, want);
+	got = command_said("a\0b", 3);
+	assert_string_equal(got, "a b");
+}
+
 static void exit_statuses_are_numbers_and_ranges(void **state)
 {
 	static const struct {
@@ -235,6 +326,10 @@ int main(void)
 		cmocka_unit_test(passwords_inside_secrets_are_secret),
 		cmocka_unit_test(errors_are_scrubbed),
 		cmocka_unit_test(references_are_secrets_and_texts_are_not),
+		cmocka_unit_test(reason_is_told_wherever_it_stands),
+		cmocka_unit_test(reason_is_told_of_an_error_object),
+		cmocka_unit_test(what_looks_like_a_reason),
+		cmocka_unit_test(what_is_told_is_short_and_steers_no_terminal),
 		cmocka_unit_test(exit_statuses_are_numbers_and_ranges),
 		cmocka_unit_test(members_are_found_by_path),
 		cmocka_unit_test(differing_members_are_named),
