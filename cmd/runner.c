@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/io.h"
+#include "base/json.h"
 #include "cmd/exit_status.h"
 #include "cmd/output.h"
 #include "cmd/summary.h"
@@ -144,6 +145,11 @@ static const char *const run_words[] = {
 	[RUN_STUCK] = "stuck",
 };
 
+static void set_list(json_t *run, const char *name, json_t *list)
+{
+	json_object_set_new(run, name, list ? json_incref(list) : json_array());
+}
+
 static json_t *json_of_run(const struct runner *r, const char *plan, const struct run_result *result)
 {
 	json_t *run = json_object();
@@ -155,10 +161,8 @@ static json_t *json_of_run(const struct runner *r, const char *plan, const struc
 	json_object_set_new(run, "elapsed_ms", json_integer(result->elapsed_ms));
 	json_object_set_new(run, "failed_step", result->failed_step ? json_string(result->failed_step) : json_null());
 	json_object_set(run, "outputs", result->outputs ? result->outputs : json_null());
-	if (result->undone)
-		json_object_set(run, "undone", result->undone);
-	else
-		json_object_set_new(run, "undone", json_array());
+	set_list(run, "undone", result->undone);
+	set_list(run, "passed_over", result->passed_over);
 	return run;
 }
 
@@ -167,6 +171,22 @@ static void add_reason(struct buf *b, const char *text)
 {
 	if (text && !strstr(buf_str(b), text))
 		buf_printf(b, "%s%s", b->len ? "; " : "", text);
+}
+
+/* A step after the rollback was to prove that what was put back works. */
+static void add_unproven(struct buf *b, const json_t *passed_over)
+{
+	size_t i;
+	json_t *e;
+
+	json_array_foreach((json_t *)(uintptr_t)passed_over, i, e)
+	{
+		char *text cleanup(mem_freep) = mem_printf(
+			"step \"%s\" after the rollback failed: %s", json_get_str(e, "step", ""), json_get_str(e, "message", ""));
+
+		if (json_get_bool(e, "is_after_rollback", false))
+			add_reason(b, text);
+	}
 }
 
 /*
@@ -191,6 +211,7 @@ static char *degradation_of(const struct run_result *result)
 		if (!json_object_get(outputs, "repositories"))
 			add_reason(&b, json_string_value(json_object_get(outputs, "degraded")));
 	}
+	add_unproven(&b, result->passed_over);
 	return b.len ? buf_take(&b) : NULL;
 }
 
@@ -213,7 +234,7 @@ int runner_finish(struct runner *r, const char *plan, struct run_result *result,
 	if (result->status == RUN_DONE)
 		return 0;
 	if (!r->app->is_json && (result->status == RUN_ROLLED_BACK || result->status == RUN_STUCK))
-		summary_print_undone(result->undone);
+		summary_print_way_back(result->undone, result->passed_over);
 	if (result->error.class == ERR_NONE)
 		err_set(&result->error, ERR_FAILED, "run \"%s\" did not finish", result->run_id);
 	err_move(err, &result->error);

@@ -343,7 +343,7 @@ static int abandon(struct app *app, struct continued *c, struct error *err)
 	if (runner_finish(&c->r, c->s.plan ? c->s.plan : "", &result, err) < 0)
 		return -1;
 	if (!app->is_json && !app->ui.is_quiet)
-		printf("run %s (%s of stack %s): abandoned\n", c->id, text_or_dash(c->s.plan), text_or_dash(c->s.stack));
+		summary_print_back(c->id, text_or_dash(c->s.plan), text_or_dash(c->s.stack), &result);
 	return 0;
 }
 

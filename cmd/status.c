@@ -19,14 +19,6 @@
 
 /* ---- one run ---- */
 
-static void print_lines(const char *label, int width, const char *text)
-{
-	char *copy cleanup(mem_freep) = text ? mem_strdup(text) : NULL, *rest = copy;
-
-	for (char *line; rest && (line = strsep(&rest, "\n")); label = "")
-		printf("%-*s %s\n", width, label, line);
-}
-
 static void print_steps(const struct run_summary *s)
 {
 	struct table t = {.columns = 5, .right = 8};
@@ -75,6 +67,7 @@ static int status_of_run(struct app *app, const char *which, struct error *err)
 	json_object_set(run, "steps", s.steps ? s.steps : json_null());
 	json_object_set(run, "outputs", s.outputs ? s.outputs : json_null());
 	json_object_set(run, "undone", s.undone);
+	json_object_set(run, "passed_over", s.passed_over);
 	json_object_set_new(app->result, "run", run);
 	if (app->is_json)
 		return 0;
@@ -82,12 +75,12 @@ static int status_of_run(struct app *app, const char *which, struct error *err)
 	ended = text_time(s.ended_at_ms);
 	printf("run          %s\nplan         %s\nstack        %s\nstate        %s\nstarted at   %s\nended at     %s\n", s.run_id,
 		s.plan ? s.plan : "-", s.stack ? s.stack : "-", s.state, started, ended);
-	print_lines("error", 12, s.message);
-	print_lines("detail", 12, s.detail);
-	print_lines("hint", 12, s.hint);
+	summary_print_lines("error", 12, s.message);
+	summary_print_lines("detail", 12, s.detail);
+	summary_print_lines("hint", 12, s.hint);
 	print_ways(&s);
 	print_steps(&s);
-	summary_print_undone(s.undone);
+	summary_print_way_back(s.undone, s.passed_over);
 	return 0;
 }
 
@@ -157,7 +150,7 @@ static void print_open_run(const struct run_summary *s)
 	}
 	printf("unfinished     %s (%s, %s), started %s, step %s\n", s->run_id, s->plan ? s->plan : "-", s->state, age,
 		s->step ? s->step : "-");
-	print_lines("", 14, s->message);
+	summary_print_lines("", 14, s->message);
 	if (strcmp(s->state, "waiting") == 0)
 		printf("               to approve: holdfast approve %s\n", s->run_id);
 	printf("               to go on: holdfast resume %s; to undo: holdfast %s %s\n", s->run_id,

@@ -183,7 +183,15 @@ void summary_print(const char *plan, const json_t *parameters, const struct run_
 			text_of(parameters, "stack"));
 }
 
-void summary_print_undone(const json_t *undone)
+void summary_print_lines(const char *label, int width, const char *text)
+{
+	char *copy cleanup(mem_freep) = text ? mem_strdup(text) : NULL, *rest = copy;
+
+	for (char *line; rest && (line = strsep(&rest, "\n")); label = "")
+		printf("%-*s %s\n", width, label, line);
+}
+
+static void print_undone(const json_t *undone)
 {
 	const char *label = "put back";
 	size_t i;
@@ -200,8 +208,32 @@ void summary_print_undone(const json_t *undone)
 	}
 }
 
+static void print_passed_over(const json_t *passed_over)
+{
+	const char *label = "passed over";
+	size_t i;
+	json_t *e;
+
+	json_array_foreach((json_t *)(uintptr_t)passed_over, i, e)
+	{
+		char *text cleanup(mem_freep) = mem_printf(
+			"%s failed: %s", json_get_str(e, "step", "-"), json_get_str(e, "message", "unknown error"));
+
+		summary_print_lines(label, 12, text);
+		summary_print_lines("", 12, json_get_str(e, "detail", NULL));
+		summary_print_lines("", 12, json_get_str(e, "hint", NULL));
+		label = "";
+	}
+}
+
+void summary_print_way_back(const json_t *undone, const json_t *passed_over)
+{
+	print_undone(undone);
+	print_passed_over(passed_over);
+}
+
 void summary_print_back(const char *run_id, const char *plan, const char *stack, const struct run_result *result)
 {
-	printf("run %s (%s of stack %s): rolled back\n", run_id, plan, stack);
-	summary_print_undone(result->undone);
+	printf("run %s (%s of stack %s): %s\n", run_id, plan, stack, result->is_abandoned ? "abandoned" : "rolled back");
+	summary_print_way_back(result->undone, result->passed_over);
 }

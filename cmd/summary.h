@@ -11,7 +11,9 @@
 void summary_print(const char *plan, const json_t *parameters, const struct run_result *result, bool is_resumed);
 /* The same of a way back that was asked for. */
 void summary_print_back(const char *run_id, const char *plan, const char *stack, const struct run_result *result);
-/* What a way back has put back, as its steps say it; nothing where they say nothing. */
-void summary_print_undone(const json_t *undone);
+/* What a way back has put back, as its steps say it, and which steps failed and did not stop it; nothing where there is nothing to say. */
+void summary_print_way_back(const json_t *undone, const json_t *passed_over);
+/* "label       text", further lines below the first; nothing for NULL. */
+void summary_print_lines(const char *label, int width, const char *text);
 
 #endif

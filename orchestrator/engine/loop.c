@@ -60,6 +60,15 @@ static enum outcome try_until_done(struct run *run, const struct plan_step *step
 	}
 }
 
+/* It is journaled as such.  Nobody else tells why: what ends a run is told at its end, and this does not end it. */
+static void pass_over(struct run *run, const struct plan_step *step, struct error *err)
+{
+	char *text cleanup(mem_freep) = mem_printf("step \"%s\" failed and is passed over: %s", step->id, err->message);
+
+	run_emit(run, (struct event){.kind = EVENT_WARNING, .text = text, .detail = err->detail, .hint = err->hint}, step);
+	err_clear(err);
+}
+
 static enum outcome run_step(struct run *run, const struct plan_step *step, struct error *err)
 {
 	struct step_record *rec = state_step(&run->state, step->id);
@@ -79,7 +88,7 @@ static enum outcome run_step(struct run *run, const struct plan_step *step, stru
 	run_emit(run, ev, step);
 	if (out != FAILED || run->is_journal_lost || step->on_failure != ON_FAILURE_CONTINUE)
 		return out;
-	err_clear(err); /* journaled as passed over */
+	pass_over(run, step, err);
 	return WENT_ON;
 }
 
@@ -91,11 +100,11 @@ static int is_wanted(struct run *run, const struct plan_step *step, struct error
 									 : state_outputs(&run->state);
 	struct template_scope scope = run_scope(run, outputs);
 
-	if (rec->state == STEP_DONE || rec->is_passed_over) {
+	if (rec->state == STEP_DONE || rec->passed_over) {
 		run_emit(run,
 			(struct event){.kind = EVENT_STEP_SKIPPED,
 				.attempt = rec->attempts,
-				.text = rec->is_passed_over ? "failed before, passed over" : "done before"},
+				.text = rec->passed_over ? "failed before, passed over" : "done before"},
 			step);
 		return 0;
 	}

@@ -310,6 +310,8 @@ void run_close(struct run *run, struct run_result *ret)
 {
 	ret->outputs = state_outputs(&run->state);
 	ret->undone = run->state.undone ? json_incref(run->state.undone) : json_array();
+	ret->passed_over = state_passed_over(&run->state);
+	ret->is_abandoned = run->state.is_undoing && run->state.is_abandoned;
 	ret->is_asked = run->state.is_undoing && strcmp(json_get_str(run->state.undoing, "reason", "failure"), "failure") != 0;
 	ret->elapsed_ms = clock_mono_ms() - run->started_mono_ms;
 	run_emit(run,
@@ -528,6 +530,7 @@ void run_result_release(struct run_result *r)
 	free(r->failed_step);
 	json_decref(r->outputs);
 	json_decref(r->undone);
+	json_decref(r->passed_over);
 	json_decref(r->dry_run);
 	err_clear(&r->error);
 	memset(r, 0, sizeof(*r));

@@ -59,10 +59,12 @@ struct run_result {
 	char *run_id;
 	json_t *outputs; /* object: step id → outputs */
 	json_t *undone; /* array of {step, uses, outputs}: what the way back has undone, in its order; "put_back" is for a person */
-	char *failed_step;  /* NULL when none */
-	struct error error; /* of the failed step, when status is not RUN_DONE */
-	bool is_asked;      /* the way back was asked for by a person: that it was gone is what was wanted */
-	bool has_changed;   /* a step that changes something is done: a refusal does not mean that all is as before */
+	json_t *passed_over; /* as in run_summary */
+	char *failed_step;   /* NULL when none */
+	struct error error;  /* of the failed step, when status is not RUN_DONE */
+	bool is_asked;       /* the way back was asked for by a person: that it was gone is what was wanted */
+	bool is_abandoned;   /* … and is gone for good: by run_abandon() */
+	bool has_changed;    /* a step that changes something is done: a refusal does not mean that all is as before */
 	int64_t elapsed_ms;
 	/* dry run: the steps as they would run: array of {id, uses, with (secrets left out)} */
 	json_t *dry_run;
@@ -113,10 +115,11 @@ struct run_summary {
 	char *step;                    /* in flight or failed; may be NULL */
 	char *message, *detail, *hint; /* of the last failure; may be NULL */
 	bool is_resumable;
-	json_t *parameters;             /* journaled: without secrets */
-	json_t *outputs;                /* step id → outputs */
-	json_t *steps;                  /* array of {id, uses, state, attempts, started_at, ended_at} in plan order */
-	json_t *undone;                 /* as in run_result */
+	json_t *parameters; /* journaled: without secrets */
+	json_t *outputs;    /* step id → outputs */
+	json_t *steps;      /* array of {id, uses, state, attempts, started_at, ended_at} in plan order */
+	json_t *undone;     /* as in run_result */
+	json_t *passed_over; /* steps that failed and did not stop it: array of {step, uses, is_after_rollback, message, detail, hint} */
 	bool can_rollback, must_finish; /* what its plan says */
 	bool is_asking;                 /* failed, and somebody has to decide whether forward or back */
 };

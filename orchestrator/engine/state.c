@@ -75,6 +75,29 @@ json_t *state_outputs_of_all(const struct run_state *s)
 	return all;
 }
 
+json_t *state_passed_over(const struct run_state *s)
+{
+	static const char *const texts[] = {"message", "detail", "hint"};
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->steps_count; i++) {
+		const struct step_record *rec = &s->steps[i];
+		json_t *entry;
+
+		if (!rec->passed_over)
+			continue;
+		entry = json_pack(
+			"{s:s, s:s, s:b}", "step", rec->id, "uses", rec->uses, "is_after_rollback", rec->is_after_rollback);
+		for (size_t k = 0; k < array_len(texts); k++) {
+			json_t *text = json_object_get(rec->passed_over, texts[k]);
+
+			json_object_set(entry, texts[k], text ? text : json_null());
+		}
+		json_array_append_new(list, entry);
+	}
+	return list;
+}
+
 bool state_has_effects(const struct run_state *s)
 {
 	for (size_t i = 0; i < s->steps_count; i++) {
@@ -90,6 +113,7 @@ void state_release(struct run_state *s)
 		json_decref(s->steps[i].outputs);
 		json_decref(s->steps[i].former);
 		json_decref(s->steps[i].checkpoint);
+		json_decref(s->steps[i].passed_over);
 	}
 	free(s->steps);
 	json_decref(s->failure);
@@ -176,6 +200,12 @@ static void keep(json_t **slot, const json_t *r)
 {
 	json_decref(*slot);
 	*slot = json_incref((json_t *)(uintptr_t)r);
+}
+
+static void forget(json_t **slot)
+{
+	json_decref(*slot);
+	*slot = NULL;
 }
 
 static int apply_undoing(struct run_state *s, const json_t *r, int64_t at_ms, struct error *err)
@@ -309,12 +339,10 @@ static int apply_done(struct run_state *s, struct step_record *step, const json_
 	json_decref(step->outputs);
 	step->outputs = json_incref(outputs);
 	step->state = STEP_DONE;
-	step->is_passed_over = false;
+	forget(&step->passed_over);
 	step->ended_at_ms = at_ms;
-	if (!s->is_undoing) { /* it stands no more */
-		json_decref(s->failure);
-		s->failure = NULL;
-	}
+	if (!s->is_undoing) /* it stands no more */
+		forget(&s->failure);
 	return 0;
 }
 
@@ -324,14 +352,12 @@ static int apply_failed(struct run_state *s, struct step_record *step, const jso
 		return broken(err, "a step failed that was not started");
 	if (strcmp(json_get_str(r, "during", "run"), "undo") != 0) {
 		step->state = STEP_FAILED;
-		step->is_passed_over = json_get_bool(r, "passed_over", false);
-		if (!json_get_bool(r, "will_retry", false) && !s->is_undoing) /* why it goes back stays the reason */
+		if (json_get_bool(r, "passed_over", false))
+			keep(&step->passed_over, r);
+		else if (!json_get_bool(r, "will_retry", false) && !s->is_undoing) /* why it goes back stays the reason */
 			keep(&s->failure, r);
-		if (strcmp(json_get_str(step->checkpoint, "type", ""), "approval.given") ==
-			0) { /* a rejection has had its effect */
-			json_decref(step->checkpoint);
-			step->checkpoint = NULL;
-		}
+		if (strcmp(json_get_str(step->checkpoint, "type", ""), "approval.given") == 0)
+			forget(&step->checkpoint); /* a rejection has had its effect */
 	}
 	step->ended_at_ms = at_ms;
 	return 0;
@@ -350,9 +376,10 @@ static int apply_undone(struct run_state *s, struct step_record *step, const jso
 			outputs ? json_incref(outputs) : json_object()));
 	json_decref(step->former);
 	step->former = step->outputs;
-	json_decref(step->checkpoint);
-	step->outputs = step->checkpoint = NULL;
-	step->has_effect = step->is_passed_over = false;
+	step->outputs = NULL;
+	forget(&step->checkpoint);
+	forget(&step->passed_over);
+	step->has_effect = false;
 	step->state = STEP_UNDONE;
 	step->ended_at_ms = at_ms;
 	return 0;

@@ -36,10 +36,10 @@ struct step_record {
 	int attempts;
 	bool has_effect;                    /* was started since it was last undone */
 	bool is_after_rollback;             /* runs when all others are undone */
-	bool is_passed_over;                /* failed, and the plan says to go on without it */
 	json_t *outputs;                    /* of step.done, else NULL */
 	json_t *former;                     /* those it was done with before it was undone, else NULL */
 	json_t *checkpoint;                 /* or NULL */
+	json_t *passed_over;                /* the step.failed that the plan says to go on after, else NULL */
 	int64_t started_at_ms, ended_at_ms; /* first start, last end; 0: none */
 };
 
@@ -81,6 +81,8 @@ struct step_record *state_step(struct run_state *s, const char *id); /* NULL: no
 json_t *state_outputs(const struct run_state *s);
 /* The same, and of the steps that were done and are undone: what the steps after a rollback may refer to. */
 json_t *state_outputs_of_all(const struct run_state *s);
+/* Steps that failed and were passed over: array of {step, uses, is_after_rollback, message, detail, hint} in plan order; a new reference. */
+json_t *state_passed_over(const struct run_state *s);
 bool state_has_effects(const struct run_state *s); /* of any step but those after a rollback */
 bool state_is_closed(const struct run_state *s);   /* done, rolled back, abandoned, refused: nothing may follow */
 const char *step_state_name(enum step_state state);

@@ -164,6 +164,7 @@ static int fill(const char *state_dir, const struct run_state *s, struct run_sum
 	ret->parameters = json_incref(s->parameters);
 	ret->outputs = state_outputs(s);
 	ret->undone = s->undone ? json_incref(s->undone) : json_array();
+	ret->passed_over = state_passed_over(s);
 	ret->can_rollback = json_get_bool(s->created, "can_rollback", false);
 	ret->must_finish = json_get_bool(s->created, "must_finish", false);
 	ret->is_asking = json_get_bool(s->ending, "asks", false);
@@ -220,6 +221,7 @@ static void fill_damaged(const char *run_id, struct run_summary *ret, const stru
 	ret->parameters = json_object();
 	ret->outputs = json_object();
 	ret->undone = json_array();
+	ret->passed_over = json_array();
 	ret->steps = json_array();
 }
 
@@ -271,6 +273,7 @@ void run_summary_release(struct run_summary *s)
 	json_decref(s->outputs);
 	json_decref(s->steps);
 	json_decref(s->undone);
+	json_decref(s->passed_over);
 	memset(s, 0, sizeof(*s));
 }
 

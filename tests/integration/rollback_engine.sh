@@ -59,6 +59,52 @@ touch "$world/healthy"
 t_exit 7 "$HOLDFAST" resume "$run"
 t_is "$(state_of "$run")" rolled_back
 
+t_begin what_is_passed_over_after_it_tells_why
+plan rollback 'false'
+cat >>"$T_TMP/plan.yaml" <<-PLAN
+	  - id: hooks
+	    uses: exec
+	    with: { argv: [sh, -c, 'echo the key is gone >&2; exit 3'] }
+	    on_failure: continue
+PLAN
+run 7
+run=$(newest)
+t_match "$t_err" 'hooks: failed.*warning: step "hooks" failed and is passed over: program "sh" ended with exit status 3.detail: the key is gone'
+t_match "$t_out" 'put back +set: .*passed over  hooks failed: program "sh" ended with exit status 3.* the key is gone'
+t_match "$(tail -n 2 "$HOLDFAST_STATE_DIR/runs/$run/journal")" '"step":"hooks".*"passed_over":true.*"detail":"the key is gone'
+t_exit 0 "$HOLDFAST" status "$run"
+t_match "$t_out" 'error        program "false" ended with exit status 1.*put back +set: .*passed over  hooks failed: program "sh" ended with exit status 3.* the key is gone'
+t_exit 0 "$HOLDFAST" status "$run" --output json
+t_is "$(jq -c '.run.passed_over[] | [.step, .uses, .is_after_rollback, .message]' <<<"$t_out")" \
+	'["hooks","exec",true,"program \"sh\" ended with exit status 3"]'
+sed -i 's/argv: \[false\]/argv: ["true"]/' "$T_TMP/plan.yaml"
+run 0
+run=$(newest)
+t_exit 8 "$HOLDFAST" rollback "$run" --yes --quiet
+t_is "$t_err" 'warning: degraded: step "hooks" after the rollback failed: program "sh" ended with exit status 3'
+t_is "$(state_of "$run") $(cat "$world/version")" 'rolled_back 1'
+run 0
+t_exit 8 "$HOLDFAST" rollback "$(newest)" --yes --output json
+t_is "$(jq -r '.status, .degraded, .run.passed_over[0].detail' <<<"$t_out" | head -n 3)" 'degraded
+step "hooks" after the rollback failed: program "sh" ended with exit status 3
+the key is gone'
+
+t_begin an_abandoned_one_is_told_as_such
+plan stop 'false'
+for after in 0 3; do # records of abandon: killed after them, and resumed
+	run 1
+	run=$(newest)
+	if [ $after = 0 ]; then
+		t_exit 0 "$HOLDFAST" abandon "$run"
+	else
+		HOLDFAST_CRASH_AT=journal:$after t_run "$HOLDFAST" abandon "$run"
+		t_is "$t_status" 137 'killed'
+		t_exit 0 "$HOLDFAST" resume "$run"
+	fi
+	t_match "$t_out" "^run $run \(up of stack shop\): abandoned.put back     set: program \"cp\" was run to undo step \"set\"$" "$after"
+	t_is "$(state_of "$run")" abandoned
+done
+
 t_begin a_person_decides
 plan ask 'false'
 run 6

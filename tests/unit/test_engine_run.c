@@ -245,6 +245,7 @@ static void a_signal_interrupts_and_the_run_resumes(void **state)
 
 static void a_failure_may_be_passed_over(void **state)
 {
+	struct run_summary s cleanup(run_summary_release) = {0};
 	struct fixture *f = *state;
 
 	f->w.fail_times = 1;
@@ -254,7 +255,13 @@ static void a_failure_may_be_passed_over(void **state)
 		"  - { id: last, uses: file.write, with: { name: last, text: y } }\n");
 	assert_int_equal(f->r.status, RUN_DONE);
 	assert_file(&f->w, "last", "y");
-	assert_non_null(strstr(buf_str(&f->w.log), "failed act: the world is against it"));
+	assert_non_null(strstr(buf_str(&f->w.log),
+		"failed act: the world is against it\nwarning act: step \"act\" failed and is passed over: the world is against it\n"));
+	assert_int_equal(json_array_size(f->r.passed_over), 1);
+	assert_int_equal(run_summary_load(f->w.state_dir, f->r.run_id, &s, &f->err), 0);
+	assert_true(json_equal(s.passed_over, f->r.passed_over));
+	assert_string_equal(json_get_str(json_array_get(s.passed_over, 0), "message", ""), "the world is against it");
+	assert_null(s.message); /* it is done */
 }
 
 static const char rollback_plan[] = "name: back\non_failure: rollback\nsteps:\n"
