@@ -19,7 +19,13 @@ void blockers_add(struct blockers *b, const char *hint, const char *fmt, ...)
 	line = mem_vprintf(fmt, ap);
 	va_end(ap);
 	buf_printf(&b->lines, "%s%s", b->count++ ? "\n" : "", line);
-	if (hint && !strstr(buf_str(&b->hints), hint))
+	if (hint)
+		blockers_hint(b, hint);
+}
+
+void blockers_hint(struct blockers *b, const char *hint)
+{
+	if (!strstr(buf_str(&b->hints), hint))
 		buf_printf(&b->hints, "%s%s", b->hints.len ? " " : "", hint);
 }
 

@@ -15,6 +15,7 @@ struct blockers {
 void blockers_release(struct blockers *b); /* for cleanup too */
 /* One line; the same hint is said once.  ${hint} may be NULL. */
 void blockers_add(struct blockers *b, const char *hint, const char *fmt, ...) printf_like(3, 4);
+void blockers_hint(struct blockers *b, const char *hint); /* for lines that others have added */
 /* 0 when there are none, else ERR_REFUSED: "<what>: N things stand in the way". */
 int blockers_refuse(const struct blockers *b, const char *what, struct error *err) must_check;
 

@@ -11,12 +11,17 @@
 #ifndef POSTGRES_SAVEPOINT_H
 #define POSTGRES_SAVEPOINT_H
 
-#include "orchestrator/postgres/conn.h"
+#include "orchestrator/postgres/blockers.h"
+#include "orchestrator/postgres/restore.h"
 
 /* 1, 0 no such database, -1. */
 int savepoint_oid(struct pg *maintenance, const char *database, int64_t *ret, struct error *err) must_check;
 /* ERR_REFUSED when the server is on this host and its disk has no room for a copy; else the size is told. */
 int savepoint_check_room(struct pg *maintenance, const char *database, struct event_sink *events, struct error *err) must_check;
+/* Whether the role may make databases and rename ${database}: what it lacks is added to ${b}. */
+int savepoint_check_role(struct pg *maintenance, const char *database, struct blockers *b, struct error *err) must_check;
+/* Whether it may restore what the database of ${pg} has now; of ${how} only is_owner_left_out and role_map are looked at. */
+int savepoint_check_restore(struct pg *pg, const struct restore_options *how, struct blockers *b, struct error *err) must_check;
 /* Ends what a killed attempt left working on ${copy}, and drops it: its name must have been free before the first attempt. */
 int savepoint_clear(struct pg *maintenance, const char *copy, struct error *err) must_check;
 /* Makes ${copy} of ${database}, which has no sessions and lets none in.  ${tag}: of the run, for the mark. */

@@ -59,7 +59,7 @@ static int read_member(void *ctx, const struct inv_member *m,
 	return archive_read_member(ctx, m, consume, arg, err);
 }
 
-static const struct role_map *role_map_of(const struct step_context *ctx, struct arena *arena)
+const struct role_map *step_role_map(const struct step_context *ctx, struct arena *arena)
 {
 	json_t *map = (json_t *)(uintptr_t)step_json(ctx, "map_role"), *value;
 	struct role_map *out;
@@ -126,7 +126,7 @@ int restore_job_open(struct step_context *ctx, struct restore_job *ret, struct e
 		.source = &ret->source,
 		.jobs = step_json(ctx, "jobs") ? (int)step_int(ctx, "jobs") : 0,
 		.is_owner_left_out = step_json(ctx, "no_owner") && step_bool(ctx, "no_owner"),
-		.role_map = role_map_of(ctx, &ret->arena),
+		.role_map = step_role_map(ctx, &ret->arena),
 		.verify = verify,
 		.pg_bindir = step_str(ctx, "pg_bindir"),
 		.cancel = ctx->cancel,

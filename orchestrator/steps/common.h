@@ -48,6 +48,8 @@
 
 /* An array of strings as a NULL-terminated list in ${arena}; NULL when the parameter is absent. */
 const char *const *step_list(const struct step_context *ctx, struct arena *arena, const char *name);
+/* Parameter "map_role" in ${arena}; NULL when it is absent. */
+const struct role_map *step_role_map(const struct step_context *ctx, struct arena *arena);
 
 /* The one that parameter "repository" names. */
 int step_open_repository(struct step_context *ctx, struct repository **ret, struct error *err) must_check;

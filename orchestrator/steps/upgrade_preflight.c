@@ -22,7 +22,11 @@ static const struct param_spec params[] = {
 	{"stack", PARAM_STRING, .about = "name of the stack, for the age of its newest backup set"},
 	{"repository", PARAM_LIST, .about = "names or URLs of its repositories"},
 	{"rpo", PARAM_DURATION, .about = "how old the newest backup set may be; an older one is told"},
-	{"method", PARAM_STRING, .default_text = "copy", .about = "of database.savepoint: copy needs room for a copy"},
+	{"method", PARAM_STRING, .default_text = "copy",
+		.about = "of database.savepoint: copy needs room, and restore a role that may restore"},
+	{"skip_backup", PARAM_BOOL, .default_text = "false", .about = "restore: there will be no set"},
+	{"no_owner", PARAM_BOOL, .default_text = "false", .about = "restore: neither owners nor privileges"},
+	{"map_role", PARAM_MAP, .about = "restore: roles of the set → roles of this server"},
 	{"fence", PARAM_BOOL, .default_text = "false", .about = "a fence by connections will be put up, which needs a superuser"},
 	{"max_transaction_age", PARAM_DURATION, .default_text = "5m", .about = "an older transaction is in the way"},
 	{0},
@@ -170,9 +174,29 @@ static int check_backups(struct preflight *p, struct error *err)
 
 /* --- the server ------------------------------------------------------------------------------------------------------------- */
 
-static int check_server(struct preflight *p, struct error *err)
+/* On the way back it would be too late. */
+static int check_way_back(struct preflight *p, struct error *err)
 {
 	const char *method = step_str(p->ctx, "method");
+	bool is_copy = strcmp(method, "copy") == 0,
+	     is_restore = strcmp(method, "restore") == 0 && !step_bool(p->ctx, "skip_backup");
+	cleanup(arena_release) struct arena arena = {0};
+	cleanup(pg_close) struct pg pg = {0};
+
+	if ((is_copy || is_restore) && savepoint_check_role(&p->pg, p->database, &p->found, err) < 0)
+		return -1;
+	if (is_copy)
+		return collect(p, savepoint_check_room(&p->pg, p->database, p->ctx->events, err), err);
+	if (!is_restore || step_open_database(p->ctx, "preflight", &pg, err) < 0)
+		return is_restore ? -1 : 0;
+	return savepoint_check_restore(&pg,
+		&(struct restore_options){
+			.is_owner_left_out = step_bool(p->ctx, "no_owner"), .role_map = step_role_map(p->ctx, &arena)},
+		&p->found, err);
+}
+
+static int check_server(struct preflight *p, struct error *err)
+{
 	int64_t oid;
 	int rc = collect(p, pg_refuse_pooler(p->conninfo, p->ctx->cancel, p->ctx->events, err), err);
 
@@ -188,7 +212,7 @@ static int check_server(struct preflight *p, struct error *err)
 		blockers_subscriptions(&p->pg, p->database, p->ctx->events, &p->found, err) < 0 ||
 		fence_warn_unendable(&p->pg, p->database, p->ctx->events, err) < 0)
 		return -1;
-	if (strcmp(method, "copy") == 0 && collect(p, savepoint_check_room(&p->pg, p->database, p->ctx->events, err), err) < 0)
+	if (check_way_back(p, err) < 0)
 		return -1;
 	return step_bool(p->ctx, "fence") ? collect(p, fence_check_role(&p->pg, p->database, err), err) : 0;
 }
@@ -211,7 +235,8 @@ const struct step_kind step_upgrade_preflight = {
 	.about = "find everything that would make the upgrade fail or hang later",
 	.doc = "Compares the versions: one that is not known, an older one, or a major step that was not accepted is refused; the same one has the output "
 	       "`same` and nothing else is looked at.  Asks the server for a pooler in transaction mode, transactions older than "
-	       "`max_transaction_age`, prepared transactions, logical replication slots in use, subscriptions that are enabled, and room for a copy where one will be made.  All that "
+	       "`max_transaction_age`, prepared transactions, logical replication slots in use, subscriptions that are enabled, and for what the way back needs: room for a copy where one will be made, and a role that may create databases, rename this one and, "
+	       "with `restore`, make everything that it has (an extension, for example, that only a superuser may install).  All that "
 	       "is in the way stands in one message, with process, age and query.  The age of the newest backup set is told; a fresh one is taken in "
 	       "any case.  Changes nothing, and is part of --dry-run.",
 	.params = params,

@@ -86,6 +86,36 @@ preflight 0 'version: 1.2.0, from: 1.1.9'
 t_match "$t_err" 'warning: subscription "feed" belongs to the database in service now'
 psql -XAtqd app -c 'ALTER SUBSCRIPTION feed SET (slot_name = NONE)' -c 'DROP SUBSCRIPTION feed'
 
+t_begin a_role_that_could_not_put_it_back
+psql -XAtqd app -c 'CREATE ROLE app_user LOGIN' -c "CREATE FUNCTION hidden() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'" \
+	-c "CREATE FUNCTION ours(text) RETURNS int LANGUAGE internal AS 'textlen' STRICT" -c "CREATE EXTENSION pageinspect" \
+	-c "CREATE FUNCTION audited() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'" \
+	-c 'CREATE EVENT TRIGGER audit ON sql_drop EXECUTE FUNCTION audited()' -c 'GRANT SELECT ON orders TO owner'
+for method in copy restore; do
+	database="'user=app_user dbname=app'" preflight 10 "version: 1.2.0, from: 1.1.9, method: $method"
+	t_match "$t_err" 'Role "app_user" may not create databases: it could not put database "app" back.' "$method"
+	t_match "$t_err" 'Database "app" belongs to role "owner", of which role "app_user" is no member: it could not rename it.'
+	t_match "$t_err" 'hint:   Let the role create databases \(ALTER ROLE … CREATEDB\). Make the role a member of the database'\''s owner \(GRANT\).'
+done
+preflight='version: 1.2.0, from: 1.1.9, method: restore'
+database="'user=owner dbname=app'" preflight 10 "$preflight"
+t_match "$t_err" 'cannot upgrade to version "1.2.0": 5 things stand in the way'
+t_match "$t_err" 'detail: Role "owner" is no member of role "postgres", which owns things in the backup \(GRANT it, restore as a superuser'
+t_match "$t_err" 'Extension "pageinspect" can be created by a superuser only, which role "owner" is not.'
+t_match "$t_err" 'Event trigger "audit" can be created by a superuser only, which role "owner" is not.
+ +Function "ours\(text\)" can be created by a superuser only, which role "owner" is not.
+ +Publication "everything" can be created by a superuser only, which role "owner" is not.
+hint:   What cannot be restored cannot be put back: connect as a superuser, or have a copy kept \("put_back: copy"\).'
+psql -XAtqd app -c 'DROP EVENT TRIGGER audit; DROP FUNCTION ours; DROP EXTENSION pageinspect; DROP PUBLICATION everything'
+database="'user=owner dbname=app'" preflight 10 "$preflight"
+t_match "$t_err" ': 1 thing stands in the way'
+for more in 'no_owner: true' 'map_role: { postgres: owner }' 'skip_backup: true' 'method: copy' 'method: none'; do
+	given=$preflight
+	[[ $more != method* ]] || given=${given/, method: restore/}
+	database="'user=owner dbname=app'" preflight 0 "$given, $more"
+done
+preflight 0 "$preflight"
+
 t_begin the_age_of_the_newest_backup_is_told
 more="version: 1.2.0, from: 1.1.9, stack: app, repository: [$T_TMP/repository, $T_TMP/none]"
 preflight 0 "$more"
