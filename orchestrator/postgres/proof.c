@@ -57,6 +57,21 @@ static int compare_counts(
 	return 0;
 }
 
+/* Whether they are equal. */
+static bool compare_rows(
+	const struct inv_table *t, uint64_t rows, const struct row_digest *digest, struct proof_failures *failures)
+{
+	char *name cleanup(mem_freep) = table_name(t);
+	bool is_equal = rows == t->rows && row_digest_equal(digest, &t->digest);
+
+	if (rows != t->rows)
+		put_failure(failures, "%s: %llu rows expected, %llu found", name, (unsigned long long)t->rows,
+			(unsigned long long)rows);
+	else if (!is_equal)
+		put_failure(failures, "%s: %llu rows as expected, but their content differs", name, (unsigned long long)rows);
+	return is_equal;
+}
+
 int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, const struct restore_options *o,
 	struct proof_failures *failures, bool *ret_is_equal, struct error *err)
 {
@@ -72,13 +87,83 @@ int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, co
 	name = table_name(&copy);
 	if (row_digest_table(pg, &copy, o->progress, &digest, &rows, &bytes, err) < 0)
 		return err_context(err, "could not read back %s", name);
-	*ret_is_equal = rows == t->rows && row_digest_equal(&digest, &t->digest);
-	if (rows != t->rows)
-		put_failure(failures, "%s: %llu rows expected, %llu found", name, (unsigned long long)t->rows,
-			(unsigned long long)rows);
-	else if (!*ret_is_equal)
-		put_failure(failures, "%s: %llu rows as expected, but their content differs", name, (unsigned long long)rows);
+	*ret_is_equal = compare_rows(&copy, rows, &digest, failures);
 	return 0;
+}
+
+/* --- in parts ----------------------------------------------------------------------------------------------------------- */
+
+bool proof_can_split(const struct inv_table *t)
+{
+	return (t->kind == INV_TABLE || t->kind == INV_UNLOGGED) && !t->condition;
+}
+
+static int ask_blocks(struct pg *pg, const struct inv_table *t, uint64_t *ret, struct error *err)
+{
+	char *name cleanup(mem_freep) = pg_qualified(t->schema, t->name);
+	char *literal cleanup(mem_freep) = pg_literal(name);
+	char *text cleanup(mem_freep) = NULL;
+	char *sql cleanup(mem_freep) = mem_printf("SELECT pg_catalog.pg_relation_size(%s::pg_catalog.regclass) /"
+						  " pg_catalog.current_setting('block_size')::bigint",
+		literal);
+	int rc = pg_value(pg, sql, &text, err);
+
+	if (rc <= 0)
+		return rc < 0 ? -1 : err_set(err, ERR_BUG, "size of table \"%s.%s\" gave no row", t->schema, t->name);
+	*ret = strtoull(text, NULL, 10);
+	return 0;
+}
+
+/* The first to come asks; the answer must be one for all, or the parts would overlap. */
+static int shared_blocks(struct pg *pg, const struct inv_table *t, struct proof_failures *failures, struct proof_sum *sum,
+	uint64_t *ret, struct error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&failures->lock);
+	if (!sum->is_begun)
+		rc = ask_blocks(pg, t, &sum->blocks, err);
+	sum->is_begun = rc == 0;
+	*ret = sum->blocks;
+	pthread_mutex_unlock(&failures->lock);
+	return rc;
+}
+
+static char *part_sql(const struct pg *pg, const struct inv_table *t, uint64_t blocks, size_t number, size_t parts)
+{
+	struct copy_range range = {
+		.first = blocks * number / parts, .end = number + 1 == parts ? 0 : blocks * (number + 1) / parts};
+
+	if (pg->server_version < 140000)
+		return number ? NULL : copy_out_sql(t, NULL);
+	if (number + 1 < parts && range.first == range.end) /* fewer blocks than parts */
+		return NULL;
+	return copy_out_sql(t, &range);
+}
+
+int proof_part(struct pg *pg, const struct inv_table *t, const struct restore_options *o, struct proof_failures *failures,
+	struct proof_sum *sum, size_t number, size_t parts, bool *ret_is_last, struct error *err)
+{
+	char *sql cleanup(mem_freep) = NULL;
+	struct row_digest digest = {0};
+	uint64_t blocks = 0, rows = 0, bytes = 0;
+
+	if (shared_blocks(pg, t, failures, sum, &blocks, err) < 0)
+		return -1;
+	sql = part_sql(pg, t, blocks, number, parts);
+	if (sql && row_digest_query(pg, sql, o->progress, &digest, &rows, &bytes, err) < 0)
+		return err_context(err, "could not read back table \"%s.%s\"", t->schema, t->name);
+	pthread_mutex_lock(&failures->lock);
+	sum->rows += rows;
+	row_digest_add(&sum->digest, &digest);
+	*ret_is_last = ++sum->parts_done == parts;
+	pthread_mutex_unlock(&failures->lock);
+	return 0;
+}
+
+bool proof_compare(const struct inv_table *t, const struct proof_sum *sum, struct proof_failures *failures)
+{
+	return compare_rows(t, sum->rows, &sum->digest, failures);
 }
 
 /* --- sequences ---------------------------------------------------------------------------------------------------------- */

@@ -13,6 +13,8 @@
 
 enum restore_verify { RESTORE_VERIFY_ROWS, RESTORE_VERIFY_COUNTS, RESTORE_VERIFY_NONE };
 
+#define RESTORE_DEFAULT_PROOF_BYTES ((uint64_t)32 << 20)
+
 /* Where members come from; a step joins it to the archive.  Called from several threads. */
 struct restore_source {
 	void *ctx;
@@ -38,6 +40,7 @@ struct restore_options {
 	bool is_owner_left_out;          /* --no-owner: owners and ACLs are not restored */
 	const struct role_map *role_map; /* ends with from NULL; may be NULL */
 	enum restore_verify verify;
+	uint64_t proof_part_bytes; /* content that one part of a table's proof reads; 0: RESTORE_DEFAULT_PROOF_BYTES */
 	const char *pg_bindir;
 	struct cancel *cancel;
 	struct progress *progress;

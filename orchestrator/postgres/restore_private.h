@@ -18,7 +18,7 @@
 #define POSTGRES_RESTORE_PRIVATE_H
 
 #include <pthread.h>
-#include "orchestrator/postgres/dump.h"
+#include "orchestrator/postgres/copy_out.h"
 #include "orchestrator/postgres/restore.h"
 #include "orchestrator/postgres/restore_roles.h"
 #include "orchestrator/postgres/toc.h"
@@ -83,13 +83,30 @@ int copy_in_member(struct pg *pg, const char *sql, const struct inv_table *t, co
 /* --- proof ------------------------------------------------------------------------------------------------------------------- */
 
 struct proof_failures {
-	pthread_mutex_t lock;
-	struct buf lines; /* one a table */
+	pthread_mutex_t lock; /* over the sums of parts, too */
+	struct buf lines;     /* one a table */
 	unsigned count;
 };
 /* Compares one table with the inventory; a difference is added to ${failures}, ${ret_is_equal} false.  ${t} may be the large objects. */
 int proof_table(struct pg *pg, const struct inv_table *t, const char *schema, const struct restore_options *o,
 	struct proof_failures *failures, bool *ret_is_equal, struct error *err) must_check;
+/*
+ * The same in parts, side by side: part ${number} of ${parts} reads its share of the heap's blocks and adds what it finds to ${sum};
+ * ${ret_is_last}: now it is complete, and proof_compare() gives the verdict.  Servers before 14 read a range of blocks no quicker
+ * than the whole table: there the first part reads all.
+ */
+struct proof_sum {
+	uint64_t blocks; /* of the table when its first part began, which all share */
+	uint64_t rows;
+	struct row_digest digest;
+	size_t parts_done;
+	bool is_begun;
+};
+bool proof_can_split(const struct inv_table *t);
+int proof_part(struct pg *pg, const struct inv_table *t, const struct restore_options *o, struct proof_failures *failures,
+	struct proof_sum *sum, size_t number, size_t parts, bool *ret_is_last, struct error *err) must_check;
+/* Whether they are equal; a difference is added to ${failures}. */
+bool proof_compare(const struct inv_table *t, const struct proof_sum *sum, struct proof_failures *failures);
 int proof_sequences(struct pg *pg, const struct inventory *inv, struct proof_failures *failures, struct error *err) must_check;
 int proof_verdict(const struct proof_failures *failures, const struct restore_options *o, struct error *err) must_check;
 

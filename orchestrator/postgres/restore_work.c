@@ -6,8 +6,8 @@
  * reads it any time after the load.  A worker takes the heaviest task that may start.  Which may, follows from the counters of the
  * unit alone, under one lock; there is no barrier between units, so that a large table's indexes are built while others load.
  *
- * Locks of the server are not waited for but avoided: CREATE INDEX and the proof share a table, ADD CONSTRAINT has it alone.  Two
- * transactions that both build an index and then add a constraint would deadlock; hence two tasks.
+ * Locks of the server are not waited for but avoided: what a task locks a table with, and what that conflicts with, is in two tables
+ * below.  Two transactions that both build an index and then add a constraint would deadlock; hence two tasks.
  */
 #include "orchestrator/postgres/restore_private.h"
 
@@ -18,10 +18,14 @@
 #define SMALL_BYTES ((uint64_t)512 << 10) /* a table of less shares a unit */
 #define UNIT_BYTES ((uint64_t)4 << 20)
 #define UNIT_TABLES 50
-#define WHOLE_BYTES ((uint64_t)256 << 20)    /* a table of less is loaded by one transaction, with FREEZE */
+#define WHOLE_BYTES ((uint64_t)256 << 20) /* a table of less is loaded by one transaction, with FREEZE */
+#define PROOF_PARTS 64
 #define WHOLE_MOST_BYTES ((uint64_t)1 << 30) /* likewise, while the others keep the other workers busy; no kill costs more */
 
 enum task_kind { TASK_LOAD, TASK_PIECE, TASK_BUILD, TASK_KEYS, TASK_ANALYZE, TASK_PROOF, TASK_FOREIGN_KEY };
+
+/* What a task locks its tables with, as far as it matters here: after the modes of the server that they stand for. */
+enum lock { LOCK_NONE, LOCK_ACCESS_SHARE, LOCK_SHARE, LOCK_SHARE_ROW_EXCLUSIVE, LOCK_ACCESS_EXCLUSIVE, LOCKS };
 
 struct unit {
 	const struct inv_table **tables;
@@ -33,14 +37,16 @@ struct unit {
 	} * entries; /* its indexes, keys, statistics objects */
 	size_t entries_count, entries_cap;
 	/* under the lock of the pool */
-	unsigned loads_left, builds_left, keys_left, proofs_left, readers;
-	bool is_alone; /* a task has it for itself */
+	unsigned loads_left, builds_left, keys_left, proofs_left;
+	unsigned held[LOCKS]; /* by running tasks */
+	struct proof_sum sum; /* of the parts of its proof that are done */
 };
 
 struct task {
 	enum task_kind kind;
 	struct unit *u, *other; /* other: the referenced table of a foreign key */
-	size_t number;          /* of the piece */
+	size_t number;          /* of the piece, of the part of a proof */
+	size_t parts;           /* of the proof */
 	const struct toc_entry *e;
 	char *index_sql, *key_sql; /* of a key that was split */
 	uint64_t weight;
@@ -186,6 +192,24 @@ static bool is_any_left(const struct work_options *w, const struct unit *u, cons
 	return false;
 }
 
+/* A large table is read in parts, by as many workers as have nothing else to do. */
+static void plan_proof(struct pool *p, struct unit *u)
+{
+	bool is_split = p->w->o->verify == RESTORE_VERIFY_ROWS && u->count == 1 && proof_can_split(u->tables[0]);
+	uint64_t part_bytes = p->w->o->proof_part_bytes ? p->w->o->proof_part_bytes : RESTORE_DEFAULT_PROOF_BYTES;
+	uint64_t parts = is_split ? u->bytes / part_bytes + 1 : 1;
+
+	if (parts > PROOF_PARTS)
+		parts = PROOF_PARTS;
+	for (size_t i = 0; i < parts; i++) {
+		struct task *t = add_task(p, TASK_PROOF, u, u->bytes / 2);
+
+		t->number = i;
+		t->parts = parts;
+		u->proofs_left++;
+	}
+}
+
 static void plan_unit(struct pool *p, struct unit *u)
 {
 	plan_loads(p, u);
@@ -198,10 +222,8 @@ static void plan_unit(struct pool *p, struct unit *u)
 	}
 	if (u->tables[0]->kind != INV_LARGE_OBJECTS && is_any_left(p->w, u, "analyze"))
 		add_task(p, TASK_ANALYZE, u, u->bytes / 16);
-	if (p->w->o->verify != RESTORE_VERIFY_NONE && is_any_left(p->w, u, "proof")) {
-		add_task(p, TASK_PROOF, u, u->bytes / 2);
-		u->proofs_left++;
-	}
+	if (p->w->o->verify != RESTORE_VERIFY_NONE && is_any_left(p->w, u, "proof"))
+		plan_proof(p, u);
 }
 
 /* --- units -------------------------------------------------------------------------------------------------------------- */
@@ -410,6 +432,19 @@ static int do_analyze(struct pg *pg, const struct work_options *w, const struct 
 	return pg_exec(pg, buf_str(&sql), NULL, err);
 }
 
+/* One part of the proof of a large table; the last to be done compares. */
+static int prove_part(struct pg *pg, const struct work_options *w, const struct task *task, bool *ret_is_equal, struct error *err)
+{
+	struct unit *u = task->u;
+	const struct inv_table *t = u->tables[0];
+	bool is_last;
+
+	if (proof_part(pg, t, w->o, w->failures, &u->sum, task->number, task->parts, &is_last, err) < 0)
+		return -1;
+	*ret_is_equal = is_last && proof_compare(t, &u->sum, w->failures);
+	return 0;
+}
+
 static int do_proof(struct pg *pg, const struct work_options *w, const struct task *task, struct error *err)
 {
 	struct buf sql cleanup(buf_release) = {0}, values cleanup(buf_release) = {0};
@@ -417,16 +452,19 @@ static int do_proof(struct pg *pg, const struct work_options *w, const struct ta
 	for (size_t i = 0; i < task->u->count; i++) {
 		const struct inv_table *t = task->u->tables[i];
 		bool is_equal = true;
+		int rc;
 
 		if (done_hasf(w->done, "proof:%u", t->oid))
 			continue;
-		if (proof_table(pg, t, NULL, w->o, w->failures, &is_equal, err) < 0)
+		rc = task->parts > 1 ? prove_part(pg, w, task, &is_equal, err)
+				     : proof_table(pg, t, NULL, w->o, w->failures, &is_equal, err);
+		if (rc < 0)
 			return -1;
 		if (is_equal)
 			done_put(&values, "proof:%u", t->oid);
 	}
 	done_sql(&sql, &values);
-	return pg_exec(pg, buf_str(&sql), NULL, err);
+	return sql.len ? pg_exec(pg, buf_str(&sql), NULL, err) : 0;
 }
 
 /* After a difference the restore has failed, and says so at the end: no time is spent on what follows. */
@@ -446,49 +484,82 @@ static int do_foreign_key(struct pg *pg, const struct work_options *w, const str
 
 static const struct {
 	int (*run)(struct pg *pg, const struct work_options *w, const struct task *task, struct error *err);
-	bool is_alone, is_reader;
+	enum lock lock;
 	size_t time; /* where its time goes, in struct work_times */
 } kinds[] = {
-	[TASK_LOAD] = {do_load, false, false, offsetof(struct work_times, copy)},
-	[TASK_PIECE] = {do_piece, false, false, offsetof(struct work_times, copy)},
-	[TASK_BUILD] = {do_build, false, true, offsetof(struct work_times, indexes)},
-	[TASK_KEYS] = {do_keys, true, false, offsetof(struct work_times, indexes)},
-	[TASK_ANALYZE] = {do_analyze, false, true, offsetof(struct work_times, analyze)},
-	[TASK_PROOF] = {do_proof, false, true, offsetof(struct work_times, proof)},
-	[TASK_FOREIGN_KEY] = {do_foreign_key, true, false, offsetof(struct work_times, indexes)},
+	[TASK_LOAD] = {do_load, LOCK_NONE, offsetof(struct work_times, copy)},
+	[TASK_PIECE] = {do_piece, LOCK_NONE, offsetof(struct work_times, copy)},
+	[TASK_BUILD] = {do_build, LOCK_SHARE, offsetof(struct work_times, indexes)},
+	[TASK_KEYS] = {do_keys, LOCK_ACCESS_EXCLUSIVE, offsetof(struct work_times, indexes)},
+	[TASK_ANALYZE] = {do_analyze, LOCK_SHARE, offsetof(struct work_times, analyze)},
+	[TASK_PROOF] = {do_proof, LOCK_ACCESS_SHARE, offsetof(struct work_times, proof)},
+	[TASK_FOREIGN_KEY] = {do_foreign_key, LOCK_SHARE_ROW_EXCLUSIVE, offsetof(struct work_times, indexes)},
 };
 
-/* Nothing but its ANALYZE is left to do, and its rows are proven: what differs is told before time is spent on foreign keys. */
+/*
+ * Loads have ended when anything else begins, and ANALYZE waits for the indexes: those two need no lock of their own, and ANALYZE none
+ * that differs from CREATE INDEX's.
+ */
+static const bool conflicts[LOCKS][LOCKS] = {
+	[LOCK_ACCESS_SHARE] = {[LOCK_ACCESS_EXCLUSIVE] = true},
+	[LOCK_SHARE] = {[LOCK_SHARE_ROW_EXCLUSIVE] = true, [LOCK_ACCESS_EXCLUSIVE] = true},
+	[LOCK_SHARE_ROW_EXCLUSIVE] = {[LOCK_SHARE] = true, [LOCK_SHARE_ROW_EXCLUSIVE] = true, [LOCK_ACCESS_EXCLUSIVE] = true},
+	[LOCK_ACCESS_EXCLUSIVE] =
+		{[LOCK_ACCESS_SHARE] = true, [LOCK_SHARE] = true, [LOCK_SHARE_ROW_EXCLUSIVE] = true, [LOCK_ACCESS_EXCLUSIVE] = true},
+};
+
+static bool is_lockable(const struct unit *u, enum lock lock)
+{
+	for (size_t i = 0; u && i < LOCKS; i++)
+		if (u->held[i] && conflicts[lock][i])
+			return false;
+	return true;
+}
+
+/* All is there that a foreign key needs. */
+static bool is_whole_and_keyed(const struct unit *u)
+{
+	return !u->loads_left && !u->builds_left && !u->keys_left;
+}
+
+/* Its rows are proven, too. */
 static bool is_settled(const struct unit *u)
 {
-	return !u->loads_left && !u->builds_left && !u->keys_left && !u->proofs_left;
+	return is_whole_and_keyed(u) && !u->proofs_left;
 }
 
 static bool is_ready(const struct task *t)
 {
 	const struct unit *u = t->u;
 
-	if (t->is_taken)
-		return false;
-	if (kinds[t->kind].is_reader && u->is_alone)
-		return false;
-	if (kinds[t->kind].is_alone && (u->is_alone || u->readers || (t->other && (t->other->is_alone || t->other->readers))))
+	if (t->is_taken || !is_lockable(u, kinds[t->kind].lock) || !is_lockable(t->other, kinds[t->kind].lock))
 		return false;
 	switch (t->kind) {
 	case TASK_LOAD:
 	case TASK_PIECE:
 		return true;
 	case TASK_FOREIGN_KEY:
-		return is_settled(u) && (!t->other || is_settled(t->other));
+		return is_whole_and_keyed(u) && (!t->other || is_whole_and_keyed(t->other));
 	case TASK_BUILD:
 	case TASK_PROOF:
 		return !u->loads_left;
 	case TASK_KEYS:
 		return !u->loads_left && !u->builds_left;
 	case TASK_ANALYZE:
-		return !u->loads_left && !u->builds_left && !u->keys_left;
+		return is_whole_and_keyed(u);
 	}
 	return false;
+}
+
+/* What differs is to be told before time is spent on a foreign key: until its tables are proven, anything else comes first. */
+static bool is_early(const struct task *t)
+{
+	return t->kind == TASK_FOREIGN_KEY && !(is_settled(t->u) && (!t->other || is_settled(t->other)));
+}
+
+static bool is_before(const struct task *a, const struct task *b)
+{
+	return is_early(a) == is_early(b) ? a->weight > b->weight : is_early(b);
 }
 
 static struct task *pick(struct pool *p)
@@ -496,7 +567,7 @@ static struct task *pick(struct pool *p)
 	struct task *best = NULL;
 
 	for (size_t i = 0; i < p->tasks_count; i++)
-		if (is_ready(&p->tasks[i]) && (!best || p->tasks[i].weight > best->weight))
+		if (is_ready(&p->tasks[i]) && (!best || is_before(&p->tasks[i], best)))
 			best = &p->tasks[i];
 	return best;
 }
@@ -504,11 +575,9 @@ static struct task *pick(struct pool *p)
 static void note_start(struct pool *p, struct task *t)
 {
 	t->is_taken = true;
-	t->u->readers += kinds[t->kind].is_reader;
-	if (kinds[t->kind].is_alone)
-		t->u->is_alone = true;
+	t->u->held[kinds[t->kind].lock]++;
 	if (t->other)
-		t->other->is_alone = true;
+		t->other->held[kinds[t->kind].lock]++;
 	p->running++;
 }
 
@@ -516,11 +585,9 @@ static void note_end(struct pool *p, struct task *t)
 {
 	struct unit *u = t->u;
 
-	u->readers -= kinds[t->kind].is_reader;
-	if (kinds[t->kind].is_alone)
-		u->is_alone = false;
+	u->held[kinds[t->kind].lock]--;
 	if (t->other)
-		t->other->is_alone = false;
+		t->other->held[kinds[t->kind].lock]--;
 	u->loads_left -= t->kind == TASK_LOAD || t->kind == TASK_PIECE;
 	u->builds_left -= t->kind == TASK_BUILD;
 	u->keys_left -= t->kind == TASK_KEYS;
@@ -553,7 +620,8 @@ static void *worker(void *arg)
 	struct error err cleanup(err_clear) = ERROR_INIT;
 	struct pg pg cleanup(pg_close) = {0};
 	bool is_open = restore_connect(p->w->o, "restore worker", &p->cancel, &pg, &err) == 0 &&
-		schema_session(&pg, p->w->schema, p->w->o, &err) == 0;
+		schema_session(&pg, p->w->schema, p->w->o, &err) == 0 &&
+		(p->w->o->verify != RESTORE_VERIFY_ROWS || copy_out_prepare(&pg, &err) == 0);
 
 	pthread_mutex_lock(&p->lock);
 	if (!is_open)

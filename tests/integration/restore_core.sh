@@ -81,7 +81,7 @@ for source in everything small; do
 	drop copy
 
 	t_begin "killed_again_and_again_${source}_is_the_same"
-	t_ok probe copy --finish --held 1000000 --kills $kills --kill-ms 35
+	t_ok probe copy --finish --held 1000000 --proof-bytes 400000 --kills $kills --kill-ms 25
 	t_match "$t_out" 'kill 5 in time' 'was killed'
 	t_is "$(state_of copy)" "$(state_of "$source")" 'pg_dump of both is the same'
 	t_is "$(databases)" "copy everything postgres small" 'no other database is left'
@@ -89,7 +89,7 @@ for source in everything small; do
 done
 
 t_begin proof_names_what_differs
-t_exit 1 probe copy --tamper "DELETE FROM \"T b\"; INSERT INTO a(v) VALUES ('more'); UPDATE big SET t = 'y' WHERE id = 77;
+t_exit 1 probe copy --proof-bytes 400000 --tamper "DELETE FROM \"T b\"; INSERT INTO a(v) VALUES ('more'); UPDATE big SET t = 'y' WHERE id = 77;
 	SELECT setval('s', 9), lo_put(777, 3, 'X')"
 t_match "$t_out" 'error corrupt: proof of database "copy" failed: 5 objects differ from the backup' 'counts the differences'
 t_match "$t_out" $'large objects: 4 rows as expected, but their content differs\n' 'large object'
@@ -105,12 +105,22 @@ drop copy
 t_exit 1 probe copy --verify counts --tamper 'DELETE FROM a WHERE id = 2'
 t_match "$t_out" 'table "public.a": 1000 rows expected, 999 found' 'counts find a missing row'
 drop copy
-t_exit 1 probe copy --spoil 'row 17=raw 17'
+t_exit 1 probe copy --jobs 1 --spoil 'row 17=raw 17'
 t_match "$t_out" 'table "public.a": 1000 rows as expected, but their content differs' 'a byte changed before it was loaded'
 t_is "$(psql -XAtq -d copy -c "SELECT count(*) FROM pg_trigger")" 0 'no foreign key was made after the proof had failed'
 t_ok probe copy --discard
 t_match "$t_out" 'discarded 1' 'is dropped'
 t_is "$(databases)" 'everything postgres small' 'nothing is left'
+
+t_begin large_tables_are_proven_in_parts
+pg_sql "ALTER SYSTEM SET log_statement = 'all'"
+pg_sql "SELECT pg_reload_conf()" >/dev/null
+t_ok probe copy --proof-bytes 400000
+parts=$(pg_log | grep -c 'restore worker LOG: .*COPY (SELECT "id", "t", "k" FROM ONLY "public"."big" WHERE ctid >=.*TO STDOUT')
+t_is "$parts" 15 'each part is read by itself'
+pg_sql "ALTER SYSTEM RESET log_statement"
+pg_sql "SELECT pg_reload_conf()" >/dev/null
+drop copy
 
 t_begin preflight_tells_all_problems_at_once
 t_ok probe copy --preflight

@@ -449,7 +449,8 @@ enum {
 	OPT_BYTES,
 	OPT_SERVER,
 	OPT_LIE,
-	OPT_ON
+	OPT_ON,
+	OPT_PROOF
 };
 
 static const struct option options[] = {{"jobs", 1, NULL, OPT_JOBS}, {"verify", 1, NULL, OPT_VERIFY},
@@ -458,7 +459,7 @@ static const struct option options[] = {{"jobs", 1, NULL, OPT_JOBS}, {"verify", 
 	{"preflight", 0, NULL, OPT_PREFLIGHT}, {"tamper", 1, NULL, OPT_TAMPER}, {"swap", 1, NULL, OPT_SWAP},
 	{"spoil", 1, NULL, OPT_SPOIL}, {"run", 1, NULL, OPT_RUN}, {"create", 0, NULL, OPT_CREATE},
 	{"discard", 0, NULL, OPT_DISCARD}, {"empty", 0, NULL, OPT_EMPTY}, {"table", 1, NULL, OPT_TABLE},
-	{"into", 1, NULL, OPT_INTO}, {"lie", 1, NULL, OPT_LIE}, {"on", 1, NULL, OPT_ON}, {"unswap", 1, NULL, OPT_UNSWAP},
+	{"into", 1, NULL, OPT_INTO}, {"lie", 1, NULL, OPT_LIE}, {"proof-bytes", 1, NULL, OPT_PROOF}, {"on", 1, NULL, OPT_ON}, {"unswap", 1, NULL, OPT_UNSWAP},
 	{"kept", 0, NULL, OPT_KEPT}, {"drop-kept", 1, NULL, OPT_DROP_KEPT}, {"delete", 1, NULL, OPT_DELETE}, {NULL, 0, NULL, 0}};
 
 static struct role_map maps[16];
@@ -500,6 +501,9 @@ static void parse(struct probe *p, int argc, char **argv)
 		}
 		case OPT_HELD:
 			p->dump.held_limit_bytes = strtoull(optarg, NULL, 10);
+			break;
+		case OPT_PROOF:
+			p->restore.proof_part_bytes = strtoull(optarg, NULL, 10);
 			break;
 		case OPT_KILLS:
 			p->kills = atoi(optarg);
