@@ -81,6 +81,7 @@ static int status_of_run(struct app *app, const char *which, struct error *err)
 	print_ways(&s);
 	print_steps(&s);
 	summary_print_way_back(s.undone, s.passed_over);
+	summary_print_copy_back(s.outputs);
 	return 0;
 }
 

@@ -109,6 +109,19 @@ static const char *proof_text(const char *proof)
 	return strcmp(proof, "counts") == 0 ? "rows counted: equal" : "none was asked for";
 }
 
+void summary_print_copy_back(const json_t *outputs)
+{
+	const char *step, *sql;
+	json_t *of_step;
+
+	json_object_foreach((json_t *)(uintptr_t)outputs, step, of_step)
+	{
+		sql = json_get_str(of_step, "copy_back_sql", NULL);
+		if (sql)
+			printf("\n-- brings the rows back into the original tables:\n%s\n", sql);
+	}
+}
+
 static void restore_summary(const json_t *parameters, const struct run_result *result)
 {
 	const json_t *o = result->outputs;
@@ -145,8 +158,7 @@ static void restore_summary(const json_t *parameters, const struct run_result *r
 	if (output_text(o, "preflight", "files"))
 		printf("files         the set also holds %s: holdfast restore %s --files-only\n",
 			output_text(o, "preflight", "files"), id ? id : "-");
-	if (sql)
-		printf("\n-- brings the rows back into the original tables:\n%s\n", sql);
+	summary_print_copy_back(o);
 }
 
 static void files_summary(const struct run_result *result)

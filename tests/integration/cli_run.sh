@@ -107,6 +107,11 @@ t_is "$(psql -XAtqd app_copy -c 'SELECT count(*) FROM orders')" 50000
 t_match "$t_out" 'database      app_copy'
 t_exit 0 "$HOLDFAST" restore latest -d app -r "$repository" -t public.orders
 t_match "$t_out" 'brings the rows back'
+rows_back=$(sed -n '/brings the rows back/,$p' <<<"$t_out")
+t_exit 0 "$HOLDFAST" runs --output json
+run=$(json '{runs,0,id}')
+t_exit 0 "$HOLDFAST" status "$run"
+t_is "$(sed -n '/brings the rows back/,$p' <<<"$t_out")" "$rows_back" 'told again, for whoever closed the terminal'
 
 t_begin drop_old_drops_only_what_was_kept
 t_exit 2 "$HOLDFAST" drop-old app_copy -d app --yes
