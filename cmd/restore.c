@@ -263,7 +263,7 @@ int cmd_restore(struct app *app, struct error *err)
 	json_t *parameters cleanup(json_decrefpp) = NULL;
 	const struct embedded_plan *plan;
 	struct runner r;
-	enum what what;
+	enum what what = WHOLE;
 
 	if (choose(&app->options, &what, err) < 0 || resolve(app, what, &t, err) < 0)
 		return -1;
