@@ -113,6 +113,13 @@ static void assert_state(struct fixture *f, const char *want, bool is_resumable)
 	assert_int_equal(s.is_resumable, is_resumable);
 }
 
+/* What is done next is done to that run. */
+static void become(struct fixture *f, const char *run_id)
+{
+	run_result_release(&f->r);
+	f->r.run_id = mem_strdup(run_id);
+}
+
 static const char upgrade_plan[] =
 	"name: up\non_failure: rollback\ncan_rollback: true\nmust_finish: true\nsteps:\n"
 	"  - { id: check, uses: test.check }\n"
@@ -391,27 +398,67 @@ static void what_came_last_goes_back_first(void **state)
 {
 	struct fixture *f = *state;
 	char *first cleanup(mem_freep) = NULL, *second cleanup(mem_freep) = NULL, *hint cleanup(mem_freep) = NULL;
+	char *between cleanup(mem_freep) = NULL;
 
 	start(f, upgrade_plan);
 	first = mem_strdup(f->r.run_id);
 	start(f, upgrade_plan);
+	between = mem_strdup(f->r.run_id);
+	start(f, upgrade_plan);
 	second = mem_strdup(f->r.run_id);
-	run_result_release(&f->r);
-	f->r.run_id = mem_strdup(first);
+	become(f, first);
 	assert_int_equal(rollback(f, NULL), -1);
 	assert_int_equal(f->err.class, ERR_REFUSED);
 	assert_non_null(strstr(f->err.message, second));
 	hint = mem_printf("What came last goes back first: \"holdfast rollback %s\".", second);
 	assert_string_equal(f->err.hint, hint);
 	err_clear(&f->err);
-	run_result_release(&f->r);
-	f->r.run_id = mem_strdup(second);
+	become(f, second);
 	assert_int_equal(rollback(f, NULL), 0);
 	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
-	run_result_release(&f->r);
-	f->r.run_id = mem_strdup(first);
+	become(f, between);
+	assert_int_equal(rollback(f, NULL), 0);
+	become(f, first);
 	assert_int_equal(rollback(f, NULL), 0);
 	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
+}
+
+/* A rotation that has put the old secret away: what an earlier upgrade would put back may know only that. */
+static void what_came_later_and_stays_is_told(void **state)
+{
+	static const char rotation[] = "name: rotate\nmust_finish: true\nsteps:\n"
+				       "  - { id: rotate, uses: file.final, with: { name: rotated, text: x } }\n"
+				       "  - { id: act, uses: test.act }\n";
+	struct fixture *f = *state;
+	char *first cleanup(mem_freep) = NULL, *second cleanup(mem_freep) = NULL, *message cleanup(mem_freep) = NULL;
+	char *resume_hint cleanup(mem_freep) = NULL, *hint cleanup(mem_freep) = NULL;
+
+	start(f, upgrade_plan);
+	first = mem_strdup(f->r.run_id);
+	f->w.fail_times = 1;
+	f->w.fail_class = ERR_FAILED;
+	start(f, rotation);
+	assert_int_equal(f->r.status, RUN_FAILED);
+	second = mem_strdup(f->r.run_id);
+	resume_hint = mem_printf("The way is forward: \"holdfast resume %s\", then another upgrade.", second);
+	become(f, first);
+	assert_int_equal(rollback(f, NULL), -1);
+	assert_string_equal(f->err.hint, resume_hint);
+	err_clear(&f->err);
+	become(f, second);
+	resume(f);
+	start(f, upgrade_plan); /* one behind it can be rolled back, and helps nothing */
+	message = mem_printf("run \"%s\" cannot be rolled back: run \"%s\" (rotate, done) came after it", first, second);
+	hint = mem_printf("The way is forward: another upgrade. \"holdfast status %s\" has what was taken before; "
+			  "\"holdfast restore SET --target-db NAME\" brings a set of then beside what serves.",
+		first);
+	become(f, first);
+	assert_int_equal(rollback(f, NULL), -1);
+	assert_int_equal(f->err.class, ERR_REFUSED);
+	assert_string_equal(f->err.message, message);
+	assert_non_null(strstr(f->err.detail, "its step \"rotate\" is a point of no return."));
+	assert_string_equal(f->err.hint, hint);
+	assert_file(&f->w, "one", "new");
 }
 
 static void a_person_is_asked(void **state)
@@ -577,6 +624,7 @@ int main(void)
 		TEST(nor_is_what_must_finish_given_up),
 		TEST(behind_a_point_of_no_return_a_plan_must_finish),
 		TEST(what_came_last_goes_back_first),
+		TEST(what_came_later_and_stays_is_told),
 		TEST(a_person_is_asked),
 		TEST(nobody_is_asked_where_nothing_was_changed),
 		TEST(an_unfinished_run_that_must_finish_keeps_others_out),
