@@ -177,7 +177,7 @@ const struct command commands[CMD_COUNT] = {
 		       "or done again.  Without RUN: the only run that can be resumed.  Everything but\n"
 		       "passwords is in the journal; those come from the configuration, ~/.pgpass,\n"
 		       "PGPASSWORD or --database.",
-		.example = "holdfast resume", .statuses = "3, 4, 5, 6, 7, 9", .run = cmd_resume, .needs_config = true},
+		.example = "holdfast resume", .statuses = "3, 4, 5, 6, 7, 8, 9", .run = cmd_resume, .needs_config = true},
 	[CMD_ABANDON] = {"abandon", "RUN", 1, 1, "undo a run that did not finish, and close it",
 		.doc = "Undoes its steps in reverse order: a half-written archive, a half-filled\n"
 		       "database are removed.  The run cannot be resumed afterwards.\n"
@@ -188,7 +188,7 @@ const struct command commands[CMD_COUNT] = {
 		       "again where that can be done, and what may be left behind is listed.  Without\n"
 		       "--yes it asks; where nobody can be asked it changes nothing and ends with exit\n"
 		       "status 2.",
-		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 9, 10", .run = cmd_abandon,
+		.example = "holdfast abandon 20261120T031500Z-restore-7f3a", .statuses = "4, 5, 8, 9, 10", .run = cmd_abandon,
 		.needs_config = true},
 	[CMD_ROLLBACK] = {"rollback", "[RUN]", 0, 1, "put back what a run has changed, also when it is done",
 		.doc = "Undoes every step of the run in reverse order, then runs the steps its plan has\n"
@@ -201,7 +201,7 @@ const struct command commands[CMD_COUNT] = {
 		       "--dry-run asks every step and lists what would be undone.",
 		.example = "holdfast rollback --stack shop --dry-run\n"
 			   "holdfast rollback --stack shop --save-new-writes /root/since.sql --yes",
-		.statuses = "4, 5, 6, 9, 10", .run = cmd_rollback, .needs_config = true},
+		.statuses = "4, 5, 6, 8, 9, 10", .run = cmd_rollback, .needs_config = true},
 	[CMD_APPROVE] = {"approve", "RUN", 1, 1, "say that a run which waits for it may go on",
 		.doc = "Shows what is asked, and answers it; \"holdfast resume\" then goes on.  RUN may be\n"
 		       "the unique beginning of an id.  Who approves is the OS user who calls this.  Of\n"
