@@ -5,13 +5,31 @@
 #include "base/buf.h"
 #include "orchestrator/stack/secrets.h"
 
+/* How many bytes of ${name} are the name of the secret itself; the rest says that it is the one before it. */
+static size_t base_bytes(const char *name)
+{
+	size_t n = strlen(name), suffix = strlen(SECRET_PREVIOUS);
+
+	return n > suffix && strcmp(name + n - suffix, SECRET_PREVIOUS) == 0 ? n - suffix : n;
+}
+
+static bool is_previous(const char *name)
+{
+	return base_bytes(name) < strlen(name);
+}
+
+/* --- of a backup --------------------------------------------------------------------------------------------------------- */
+
 static void note_one(struct step_context *ctx, const char *name, const char *reference, struct inventory *inv)
 {
 	struct error why cleanup(err_clear) = ERROR_INIT;
 	char *secret cleanup(secret_free) = NULL;
 	struct fingerprint f;
+	int found = secret_read(reference, &secret, &why);
 
-	if (secret_read(reference, &secret, &why) <= 0 || fingerprint_make(secret, &f, &why) < 0) {
+	if (found == 0 && is_previous(name)) /* there is no rotation */
+		return;
+	if (found <= 0 || fingerprint_make(secret, &f, &why) < 0) {
 		event_text(
 			ctx->events, EVENT_WARNING, "secret \"%s\" has no fingerprint in the backup set: %s", name, why.message);
 		return;
@@ -33,31 +51,19 @@ void step_secrets_note(struct step_context *ctx, struct inventory *inv)
 	json_object_foreach(map, name, reference) note_one(ctx, name, json_string_value(reference), inv);
 }
 
-/* 1 it is the same, 0 another one, -1; what cannot be compared is told and counts as the same. */
-static int compare(struct step_context *ctx, const struct inv_secret *s, const char *reference, struct error *err)
-{
-	struct error why cleanup(err_clear) = ERROR_INIT;
-	struct fingerprint f = {.iterations = (uint32_t)s->iterations};
-	char *secret cleanup(secret_free) = NULL;
-	int found = secret_read(reference, &secret, &why);
+/* --- of a restore -------------------------------------------------------------------------------------------------------- */
 
-	if (found < 0)
-		return err_move(err, &why);
-	if (found == 0) {
-		event_text(ctx->events, EVENT_WARNING, "secret \"%s\" is not here to be compared with that of the backup set: %s",
-			s->name, why.message);
-		return 1;
-	}
-	if (strcmp(s->kdf, FINGERPRINT_KDF) != 0) {
-		event_text(ctx->events, EVENT_WARNING, "secret \"%s\" is not compared: its fingerprint is of kind \"%s\"",
-			s->name, s->kdf);
-		return 1;
-	}
-	if (strlen(s->salt) >= sizeof(f.salt) || strlen(s->fingerprint) >= sizeof(f.hash) || s->iterations > UINT32_MAX)
-		return err_set(err, ERR_CORRUPT, "the fingerprint of secret \"%s\" is damaged", s->name);
-	memcpy(f.salt, s->salt, strlen(s->salt) + 1);
-	memcpy(f.hash, s->fingerprint, strlen(s->fingerprint) + 1);
-	return fingerprint_matches(&f, secret, err);
+/* Those that differ, and those that the configuration does not name. */
+struct compared {
+	struct buf others, unknown;
+	size_t count;
+	bool is_of_rotation; /* the set */
+};
+
+static void compared_release(struct compared *c)
+{
+	buf_release(&c->others);
+	buf_release(&c->unknown);
 }
 
 static void add_name(struct buf *list, const char *name)
@@ -65,45 +71,109 @@ static void add_name(struct buf *list, const char *name)
 	buf_printf(list, "%s\"%s\"", list->len ? ", " : "", name);
 }
 
-static int differ(struct step_context *ctx, const char *backup_id, const char *names, bool is_many, struct error *err)
+/* Whether the secret behind ${reference} is that of the set: 1, 0 another one, or none (*ret_is_there, with the reason in ${why}), -1. */
+static int is_same(const struct inv_secret *s, const char *reference, bool *ret_is_there, struct error *why, struct error *err)
 {
+	struct fingerprint f = {.iterations = (uint32_t)s->iterations};
+	char *secret cleanup(secret_free) = NULL;
+	int found = secret_read(reference, &secret, why);
+
+	*ret_is_there = found > 0;
+	if (found <= 0)
+		return found < 0 ? err_move(err, why) : 0;
+	if (strlen(s->salt) >= sizeof(f.salt) || strlen(s->fingerprint) >= sizeof(f.hash) || s->iterations > UINT32_MAX)
+		return err_set(err, ERR_CORRUPT, "the fingerprint of secret \"%s\" is damaged", s->name);
+	memcpy(f.salt, s->salt, strlen(s->salt) + 1);
+	memcpy(f.hash, s->fingerprint, strlen(s->fingerprint) + 1);
+	return fingerprint_matches(&f, secret, err);
+}
+
+/* In the middle of a rotation the application accepts the previous secret as well: 1 it is that of the set, 0 not, -1. */
+static int is_same_as_previous(struct step_context *ctx, const struct inv_secret *s, const char *base, struct error *err)
+{
+	char *name cleanup(mem_freep) = mem_printf("%s" SECRET_PREVIOUS, base);
+	const char *reference = json_string_value(json_object_get(step_json(ctx, "secrets"), name));
+	struct error why cleanup(err_clear) = ERROR_INIT;
+	bool is_there;
+	int rc = reference ? is_same(s, reference, &is_there, &why, err) : 0;
+
+	if (rc > 0 && !is_previous(s->name))
+		event_text(ctx->events, EVENT_WARNING,
+			"secret \"%s\" of the backup set is the previous one here: what is hashed under it in the set must be "
+			"brought to the new one again before \"%s\" is removed",
+			s->name, name);
+	return rc;
+}
+
+/* 1 it fits, 0 not, -1; what cannot be compared is told and counts as fitting. */
+static int compare(struct step_context *ctx, const struct inv_secret *s, struct compared *c, struct error *err)
+{
+	char *base cleanup(mem_freep) = mem_strndup(s->name, base_bytes(s->name));
+	const char *reference = json_string_value(json_object_get(step_json(ctx, "secrets"), base));
+	struct error why cleanup(err_clear) = ERROR_INIT;
+	bool is_there;
+	int rc;
+
+	if (!reference) {
+		add_name(&c->unknown, s->name);
+		return 1;
+	}
+	if (strcmp(s->kdf, FINGERPRINT_KDF) != 0) {
+		event_text(ctx->events, EVENT_WARNING, "secret \"%s\" is not compared: its fingerprint is of kind \"%s\"",
+			s->name, s->kdf);
+		return 1;
+	}
+	rc = is_same(s, reference, &is_there, &why, err);
+	if (rc != 0)
+		return rc;
+	if (!is_there) {
+		event_text(ctx->events, EVENT_WARNING, "secret \"%s\" is not here to be compared with that of the backup set: %s",
+			s->name, why.message);
+		return 1;
+	}
+	return is_same_as_previous(ctx, s, base, err);
+}
+
+static int differ(struct step_context *ctx, const char *backup_id, const struct compared *c, struct error *err)
+{
+	bool is_many = c->count > 1;
 	char *says cleanup(mem_freep) = mem_printf("%s %s %s not %s under which backup set \"%s\" was made",
-		is_many ? "secrets" : "secret", names, is_many ? "are" : "is", is_many ? "those" : "the one", backup_id);
+		is_many ? "secrets" : "secret", buf_str(&c->others), is_many ? "are" : "is", is_many ? "those" : "the one",
+		backup_id);
 
 	if (step_bool(ctx, "accept_other_secrets")) {
 		event_text(ctx->events, EVENT_WARNING, "%s", says);
 		return 0;
 	}
 	err_set(err, ERR_REFUSED, "%s", says);
-	err_detail(err, "What the application has hashed, encrypted or signed in that set does not fit %s of today.",
-		is_many ? "the secrets" : "the secret");
+	err_detail(err, "What the application has hashed, encrypted or signed in that set does not fit %s of today.%s",
+		is_many ? "the secrets" : "the secret",
+		c->is_of_rotation
+			? "\nThe set was made in the middle of a rotation: it needs both the secret of then and the one before it."
+			: "");
 	return err_hint(err, "Put back the %s of that time first, or restore all the same with --accept-other-secrets.",
 		is_many ? "secrets" : "secret");
 }
 
 int step_secrets_check(struct step_context *ctx, const char *backup_id, const struct inventory *inv, struct error *err)
 {
-	struct buf others cleanup(buf_release) = {0}, unknown cleanup(buf_release) = {0};
-	const json_t *map = step_json(ctx, "secrets");
-	size_t count = 0;
+	struct compared c cleanup(compared_release) = {0};
 
 	for (size_t i = 0; i < inv->secrets_count; i++) {
 		const struct inv_secret *s = &inv->secrets[i];
-		const char *reference = json_string_value(json_object_get(map, s->name));
-		int rc = reference ? compare(ctx, s, reference, err) : 1;
+		int rc = compare(ctx, s, &c, err);
 
+		c.is_of_rotation = c.is_of_rotation || is_previous(s->name);
 		if (rc < 0)
 			return -1;
-		if (!reference)
-			add_name(&unknown, s->name);
-		if (rc == 0) {
-			add_name(&others, s->name);
-			count++;
-		}
+		if (rc > 0)
+			continue;
+		add_name(&c.others, s->name);
+		c.count++;
 	}
-	if (unknown.len)
+	if (c.unknown.len)
 		event_text(ctx->events, EVENT_WARNING,
 			"not compared with those of the backup set, as the configuration does not say where they stand: %s",
-			buf_str(&unknown));
-	return count ? differ(ctx, backup_id, buf_str(&others), count > 1, err) : 0;
+			buf_str(&c.unknown));
+	return c.count ? differ(ctx, backup_id, &c, err) : 0;
 }

@@ -78,6 +78,48 @@ t_match "$t_err" 'secret "VAULT_SIGNING_KEY" has no fingerprint in the backup se
 t_exit 0 env -u HOLDFAST_CONFIG "$HOLDFAST" restore latest --dry-run -d app -r "$repository" --stack app
 t_match "$t_err" 'not compared with those of the backup set, as the configuration does not say where they stand: "API_KEY_SECRET", "SESSION_KEY"'
 
+t_begin in_the_middle_of_a_rotation_there_are_two
+printf 'vault-key-of-today\n' >"$T_TMP/vault"
+sed -i "/API_KEY_SECRET:/a\\      API_KEY_SECRET.previous: { env_file: $env, key: API_KEY_SECRET_PREVIOUS }" "$HOLDFAST_CONFIG"
+# secrets_are PRESENT [PREVIOUS]
+secrets_are() { printf 'API_KEY_SECRET="%s-api-secret"\n' "$1" >"$env" && [ -z "${2:-}" ] || printf 'API_KEY_SECRET_PREVIOUS=%s-api-secret\n' "$2" >>"$env"; }
+declare -A sets
+taken() { # taken NAME PRESENT [PREVIOUS]: a set of that time
+	secrets_are "${@:2}"
+	t_exit 0 "$HOLDFAST" backup --output json
+	t_nomatch "$t_err" 'fingerprint'
+	sets[$1]=$(jq -r .run.outputs.commit.backup_id <<<"$t_out")
+}
+taken before first
+taken within second first
+taken after second
+t_is "$(grep -c '"name":"API_KEY_SECRET.previous"' "$repository"/app/backups/*/manifest.json | grep -c ':1$')" 1 'noted by one set alone'
+# set, secrets of today (present, previous), exit status, what is said
+while read -r of present previous status says; do
+	secrets_are "$present" "${previous#-}"
+	t_exit "$status" "$HOLDFAST" restore "${sets[$of]}" --dry-run
+	case $says in
+	-) t_nomatch "$t_err" 'secret|rotation' "$of, under $present $previous" ;;
+	again) t_match "$t_err" 'secret "API_KEY_SECRET" of the backup set is the previous one here: .* before "API_KEY_SECRET.previous" is removed' ;;
+	*) t_match "$t_err" "secret \"$says\" is not the one under which backup set \"${sets[$of]}\" was made" "$of, under $present $previous" ;;
+	esac
+	[ "$of" != within ] || [ "$status" = 0 ] || t_match "$t_err" 'made in the middle of a rotation: it needs both'
+done <<'END'
+before second first 0  again
+before second -     10 API_KEY_SECRET
+within first -      10 API_KEY_SECRET
+within second first 0  -
+within second -     10 API_KEY_SECRET.previous
+after  second first 0  -
+END
+secrets_are second
+t_exit 0 "$HOLDFAST" restore "${sets[within]}" --dry-run --accept-other-secrets
+t_match "$t_err" 'warning: +secret "API_KEY_SECRET.previous" is not the one under which'
+sed -i '/API_KEY_SECRET.previous/d' "$HOLDFAST_CONFIG"
+t_exit 10 "$HOLDFAST" restore "${sets[within]}" --dry-run
+t_match "$t_err" 'secret "API_KEY_SECRET.previous" is not the one' 'though nothing says where it stands'
+t_is "$(leaks "$repository" "$HOLDFAST_STATE_DIR")" ''
+
 # --- rotation ----------------------------------------------------------------------------------------------------------------
 
 # A stand-in for an application with two secrets: "start" reads the file, "rehash" moves what is stored to the present secret, "verify"

@@ -100,7 +100,9 @@ ledger_configure() {
 			    version: { env_file: $stack_dir/.env, key: AGLEDGER_VERSION }
 			    secrets:
 			      API_KEY_SECRET: { env_file: $stack_dir/.env, key: API_KEY_SECRET }
+			      API_KEY_SECRET.previous: { env_file: $stack_dir/.env, key: API_KEY_SECRET_PREVIOUS }
 			      VAULT_SIGNING_KEY: { env_file: $stack_dir/.env, key: VAULT_SIGNING_KEY }
+			      VAULT_SIGNING_KEY.previous: { env_file: $stack_dir/.env, key: VAULT_SIGNING_KEY_PREVIOUS }
 			    services:
 			      stop: [$agl/stop.sh, $stack_dir]
 			      start: [$agl/start.sh, $stack_dir]

@@ -134,12 +134,17 @@ t_match "$t_err" 'cannot be abandoned: step "no_way_back" is a point of no retur
 t_exit 0 book 'holdfast abandon RUN --force --yes' RUN="$(newest_run)"
 t_is "$(secrets_now API_KEY_SECRET)" "$(stack_value API_KEY_SECRET) $before" "both are there still"
 ledger_configure
+t_exit 0 holdfast backup
+middle_set=$(last_set)
+t_exit 0 holdfast restore "$middle_set" --dry-run
 t_exit 7 holdfast run rotate-api-key-secret
 t_match "$t_err" '"API_KEY_SECRET_PREVIOUS" is set in file ".*": an earlier rotation was not brought to its end'
 node "$agl/rehash-api-keys.mjs" "$stack_dir" >/dev/null
 stack_unset API_KEY_SECRET_PREVIOUS
 "$agl/start.sh" "$stack_dir" && reload
 t_is "$(known)" '{"name":"shop","secret":"current"}' "by hand, as the runbook says"
+t_exit 10 holdfast restore "$middle_set" --dry-run
+t_match "$t_err" "secret \"API_KEY_SECRET.previous\" is not the one under which backup set \"$middle_set\" was made"
 
 t_begin a_set_from_before_does_not_fit
 t_exit 0 book 'holdfast list'
