@@ -93,7 +93,7 @@ static int drop(struct app *app, struct pg *pg, const struct kept_database *k, s
 	return 0;
 }
 
-/* Where neither options nor configuration name a database, the restore that kept  does: its journal is on this host. */
+/* Where neither options nor configuration name a database, the restore that kept ${name} does: its journal is on this host. */
 static int find_database(struct app *app, const char *name, struct target *t, struct error *err)
 {
 	struct run_summary *runs = NULL;

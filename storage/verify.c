@@ -196,7 +196,7 @@ static void add_sum(struct verifying *v, const struct inv_member *m, size_t tabl
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* The whole tree when  is its first run; the others are read with that one. */
+/* The whole tree when ${i} is its first run; the others are read with that one. */
 static int read_run(struct verifying *v, size_t i, struct error *err)
 {
 	const struct inv_tree *t = &v->inv->trees[v->tree_of[i]];

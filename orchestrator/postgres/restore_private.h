@@ -56,7 +56,7 @@ struct schema {
 };
 int schema_read(const struct restore_options *o, struct schema *ret, struct error *err) must_check;
 void schema_release(struct schema *s);
-/* The table of the inventory that  defines, or NULL. */
+/* The table of the inventory that entry ${id} defines, or NULL. */
 const struct inv_table *schema_table(const struct schema *s, int id);
 /* The settings of pg_restore's preamble and ours, on a fresh connection that runs statements of the schema. */
 int schema_session(struct pg *pg, const struct schema *s, const struct restore_options *o, struct error *err) must_check;
@@ -145,9 +145,9 @@ struct work_options {
 	const bool *is_chosen;    /* by position in inventory.tables; NULL: all */
 	const bool *is_partition; /* likewise: analyzed with its root later */
 };
-/* Whether work_tables() does the post-data entry : an index, key or statistics object of one table of the inventory. */
+/* Whether work_tables() does the post-data entry ${e}: an index, key or statistics object of one table of the inventory. */
 bool work_claims(const struct schema *s, const struct toc_entry *e, const struct inv_table **ret_table);
-/*  (may be NULL): foreign keys, each made when both its tables are settled and proven; those which have to wait for another entry of
+/* ${fks} (may be NULL): foreign keys, each made when both its tables have their keys, and proven where anything else is left to do; those which have to wait for another entry of
  * the schema are left out. */
 int work_tables(const struct work_options *w, const struct toc_entry *const *fks, size_t fks_count, struct error *err) must_check;
 /* Both tables of a foreign key, when they are ordinary tables of the inventory. */

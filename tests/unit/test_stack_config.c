@@ -224,7 +224,7 @@ static void version_pins_are_read_like_an_env_file(void **state)
 	unlink(path);
 }
 
-/* A stack with the lines  among its keys. */
+/* A stack with ${lines} among its keys. */
 static int parse_with(const char *lines, struct config *ret, struct error *err)
 {
 	char *text cleanup(mem_freep) = mem_printf("version: 1\nrepositories: { local: { url: file:///r } }\nstacks:\n  shop:\n"
