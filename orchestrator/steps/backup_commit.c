@@ -36,20 +36,28 @@ static int check_archive(struct committing *c, const struct spread_target *t, st
 	return 0;
 }
 
+/* 1 the manifest is there, 0, -1 */
+static int has_manifest(const struct spread_target *t, const struct manifest *m, struct error *err)
+{
+	struct driver *d = t->repository->place;
+	cleanup(mem_freep) char *key = repository_stored_key(t->repository, m->stack, m->backup_id, SET_MANIFEST);
+	struct driver_object o;
+
+	return d->ops->stat(d, key, &o, err);
+}
+
 /* What the set's facts say of the archive is what this run wrote: they hold its checksum.  So a manifest beside the same facts is
  * this run's, also where it cannot be read. */
 static int commit_one(struct committing *c, const struct spread_target *t, struct error *err)
 {
 	struct repository *r = t->repository;
 	struct set_facts facts cleanup(set_facts_release) = {0};
-	cleanup(mem_freep) char *key = repository_stored_key(r, c->m.stack, c->m.backup_id, SET_MANIFEST);
-	struct driver_object o;
 	int found;
 
 	set_facts_of(r, &c->m, &t->archive, &facts);
 	if (check_archive(c, t, err) < 0 || set_facts_store(r, &facts, err) < 0)
 		return -1;
-	found = r->place->ops->stat(r->place, key, &o, err);
+	found = has_manifest(t, &c->m, err);
 	if (found != 0)
 		return found < 0 ? -1 : 0;
 	return backup_set_commit(r, c->m.stack, c->m.backup_id, c->text.data, c->text.len, err);
@@ -96,25 +104,69 @@ static int commit_run(struct committing *c, struct error *err)
 	return 0;
 }
 
-static int run(struct step_context *ctx, struct error *err)
+/* 1 wherever an archive was verified the set exists; 0 somewhere it does not, or there is nothing to commit; -1 */
+static int is_there(struct committing *c, struct error *err)
 {
-	struct committing c = {.ctx = ctx};
-	int rc = commit_run(&c, err);
+	struct backup_targets *t = &c->targets;
+	size_t count = 0;
 
-	targets_release(&c.targets);
-	buf_release(&c.text);
-	manifest_release(&c.m);
-	return rc;
+	for (size_t i = 0; i < t->count; i++) {
+		int found = is_to_commit(t, i) ? has_manifest(&t->list[i], &c->m, err) : t->is_committed[i];
+
+		if (found < 0 || (found == 0 && is_to_commit(t, i)))
+			return found;
+		t->is_committed[i] = found > 0;
+		count += t->is_committed[i];
+	}
+	return count > 0;
 }
 
-/* A repeated commit finds what is there: no probe of its own is needed. */
+static int probe_on(struct committing *c, struct error *err)
+{
+	int rc = targets_load(c->ctx, &c->targets, err);
+
+	if (rc > 0)
+		rc = run_manifest_load(c->ctx, &c->text, &c->m, err);
+	if (rc > 0)
+		rc = is_there(c, err);
+	if (rc <= 0 || targets_save(c->ctx, &c->targets, err) < 0)
+		return rc <= 0 ? rc : -1;
+	step_output_str(c->ctx, "backup_id", c->m.backup_id);
+	targets_output(c->ctx, &c->targets);
+	return 1;
+}
+
+static void committing_release(struct committing *c)
+{
+	targets_release(&c->targets);
+	buf_release(&c->text);
+	manifest_release(&c->m);
+}
+
+/* A repeated commit finds what is there.  It is the way back that has to know: without a manifest nothing was passed, and what lies there
+ * is removed. */
+static int probe(struct step_context *ctx, struct error *err)
+{
+	cleanup(committing_release) struct committing c = {.ctx = ctx};
+
+	return probe_on(&c, err);
+}
+
+static int run(struct step_context *ctx, struct error *err)
+{
+	cleanup(committing_release) struct committing c = {.ctx = ctx};
+
+	return commit_run(&c, err);
+}
+
 const struct step_kind step_backup_commit = {
 	.name = "backup.commit",
 	.about = "write the manifest beside the archive: from here on the set exists",
 	.doc = "Creates manifest.json exclusively and durably.  The same manifest there already is success, so the step may be "
-	       "repeated.  In every repository whose archive was verified; the facts of the set (set.json) go before it.  There is no undo: a set that exists is removed by retention only.",
+	       "repeated.  Probed by the manifest.  In every repository whose archive was verified; the facts of the set (set.json) go before it.  There is no undo: a set that exists is removed by retention only.",
 	.params = params,
 	.outputs = outputs,
 	.is_point_of_no_return = true,
+	.probe = probe,
 	.run = run,
 };

@@ -89,13 +89,12 @@ check_databases() {
 
 no_sets() { find "$T"/near/shop/backups/* -maxdepth 0 -type d ! -exec test -e {}/manifest.json \; -print 2>/dev/null || :; }
 
-check_leftovers() { # old|new
+check_leftovers() {
 	local left
 	left=$(find "$T/app" "$T/vault" "$T/state" "$T/near" "$T/tmp" "$T/saved" \( -name '*.holdfast.tmp' -o -name '.new-*' -o -name '*.part' -o -name '*.tmp' -o -name '.*.tmp*' \) -printf '%P\n' 2>/dev/null || :)
 	[ -z "$left" ] || problem "left over: $left"
 	[ -z "$(our_processes)" ] || problem "processes are left"
-	# An archive whose run went back between it and its manifest is no set: a prune removes it when it is a day old.
-	[ "$1" = old ] || [ -z "$(no_sets)" ] || problem "no set: $(no_sets)"
+	[ -z "$(no_sets)" ] || problem "no set: $(no_sets)"
 }
 
 # The version was never started upon the other's schema, nor before a fence.
@@ -130,7 +129,7 @@ is_right() {
 	} >"$T/report" 2>&1 || problem 'no status'
 	diff -U0 "$T/$1" "$T/world" >"$T/worlds" || grep -v "^@@" "$T/worlds" >>"$T/diff"
 	check_databases
-	check_leftovers "$1"
+	check_leftovers
 	check_starts
 	check_vault
 	also=$(hf runs --output json | jq -r '.runs[] | select(.is_resumable) | .id')

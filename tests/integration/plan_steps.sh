@@ -42,6 +42,10 @@ plan 300
 run
 t_is "$t_status $(rows) $(sets) $(databases)" '0 300 2 2' 'two sets, every row, the other database kept'
 total=$(records)
+# Of all records of the run, the one at which the plan inside the first step begins to commit.
+journal=$HOLDFAST_STATE_DIR/runs/$(last_run)/journal
+commit=$(($(grep -n '"type": *"step.done".*"step": *"first"' "$journal" | cut -d: -f1) - 1 +
+	$(grep -n '"type": *"step.started".*"step": *"commit"' "${journal%/*}/plans/first/journal" | cut -d: -f1)))
 
 t_begin a_restore_is_not_undone_by_hand_unasked
 t_exit 10 "$HOLDFAST" rollback "$(last_run)" --yes
@@ -73,3 +77,24 @@ before=$(sets)
 t_exit 0 "$HOLDFAST" abandon "$(last_run)"
 t_is "$(sets)" "$before" 'what an unfinished backup left is no set'
 t_exit 0 "$HOLDFAST" verify all --quick -r "$T_TMP/repository" --stack app
+
+t_begin a_kill_while_it_commits
+no_sets() { find "$T_TMP/repository/app/backups" -mindepth 1 -maxdepth 1 -type d ! -exec test -e {}/manifest.json \; -print; }
+for at in "journal:$commit 0" "record:$((commit + 1)) 1"; do
+	read -r at more <<<"$at"
+	reset
+	before=$(sets)
+	HOLDFAST_CRASH_AT=$at run
+	t_is "$t_status" 137 "killed at $at"
+	[ "$more" = 1 ] || t_isnt "$(no_sets)" '' 'the archive lies there'
+	t_run "$HOLDFAST" abandon "$(last_run)"
+	t_is "$t_status $(no_sets)" '0 ' 'an archive without a manifest is removed at once'
+	t_is "$(sets)" "$((before + more))" 'a set is a set'
+	t_exit 0 "$HOLDFAST" verify all --quick -r "$T_TMP/repository" --stack app
+done
+for at in "journal:$commit" "record:$((commit + 1))"; do
+	reset
+	HOLDFAST_CRASH_AT=$at run
+	t_run "$HOLDFAST" resume "$(last_run)"
+	t_is "$t_status $(rows) $(no_sets)" '0 300 ' "killed at $at: resumed to the end"
+done
