@@ -281,6 +281,29 @@ int io_remove_file(const char *path, struct error *err)
 	return sync_parent(path, err) < 0 ? -1 : 1;
 }
 
+static void closedirp(DIR **d)
+{
+	if (*d)
+		(void)closedir(*d); /* read only */
+}
+
+int io_each_name(const char *dir, int (*visit)(void *ctx, const char *dir, const char *name, struct error *err), void *ctx,
+	struct error *err)
+{
+	DIR *d cleanup(closedirp) = opendir(dir);
+	struct dirent *e;
+
+	if (!d)
+		return errno == ENOENT ? 0 : err_sys(err, "could not open directory \"%s\"", dir);
+	while ((errno = 0, e = readdir(d))) {
+		int rc = e->d_name[0] == '.' ? 0 : visit(ctx, dir, e->d_name, err);
+
+		if (rc != 0)
+			return rc;
+	}
+	return errno == 0 ? 0 : err_sys(err, "could not read directory \"%s\"", dir);
+}
+
 /* Labels and the like (security.*, trusted.*) the system sets by its own rules, and may refuse. */
 static int copy_attribute(int from, int to, const char *name, const char *path, struct error *err)
 {

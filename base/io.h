@@ -32,6 +32,10 @@ int io_sync_dir(const char *path, struct error *err) must_check;
 int io_make_dirs(const char *path, struct error *err) must_check;
 int io_remove_tree(const char *path, struct error *err) must_check; /* missing is success; never follows a symbolic link */
 int io_remove_file(const char *path, struct error *err) must_check; /* 1 removed, 0 was missing, -1 error; directory synced */
+/* Calls ${visit} for every name in ${dir} that does not begin with a dot, in no order; what is not 0 ends it and is returned.  A directory that
+ * is missing is empty. */
+int io_each_name(const char *dir, int (*visit)(void *ctx, const char *dir, const char *name, struct error *err), void *ctx,
+	struct error *err) must_check;
 /* The extended attributes of an open file or directory, access control lists among them; ${path} is for messages. */
 int io_copy_attributes(int from, int to, const char *path, struct error *err) must_check;
 

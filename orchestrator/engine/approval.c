@@ -1,6 +1,5 @@
 #include "orchestrator/engine/approval.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -168,12 +167,6 @@ int approval_close(const char *state_dir, const char *run, const char *step, str
 
 /* --- the person's side --- */
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
 struct search {
 	const char *run, *step;
 	char *found, *other; /* names of files, "<run>.<step>.wanted" */
@@ -197,21 +190,18 @@ static bool fits(const struct search *s, const char *name)
 		(strlen(s->step) == (size_t)(end - dot - 1) && strncmp(s->step, dot + 1, (size_t)(end - dot - 1)) == 0);
 }
 
-static int scan(const char *dir, struct search *s, struct error *err)
+static int consider(void *ctx, const char *dir, const char *name, struct error *err)
 {
-	DIR *d cleanup(closedirp) = opendir(dir);
-	struct dirent *e;
+	struct search *s = ctx;
 
-	if (!d)
-		return errno == ENOENT ? 0 : err_sys(err, "could not open directory \"%s\"", dir);
-	while ((errno = 0, e = readdir(d))) {
-		if (!fits(s, e->d_name))
-			continue;
-		free(s->other);
-		s->other = s->found;
-		s->found = mem_strdup(e->d_name);
-	}
-	return errno == 0 ? 0 : err_sys(err, "could not read directory \"%s\"", dir);
+	(void)dir;
+	(void)err;
+	if (!fits(s, name))
+		return 0;
+	free(s->other);
+	s->other = s->found;
+	s->found = mem_strdup(name);
+	return 0;
 }
 
 static int not_found(const struct search *s, struct error *err)
@@ -246,7 +236,7 @@ int approval_find(const char *state_dir, const char *run, const char *step, json
 	uid_t owner = 0;
 	int rc;
 
-	if (scan(dir, &s, err) < 0)
+	if (io_each_name(dir, consider, &s, err) < 0)
 		return -1;
 	if (!s.found || s.other)
 		return not_found(&s, err);

@@ -7,8 +7,6 @@
  */
 #include "orchestrator/engine/run_internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -202,28 +200,22 @@ int step_plan_undo(struct step_context *ctx, const char *label, const json_t *pa
 
 /* --- looking into them from outside --- */
 
-static void closedirp(DIR **d)
+struct nested_visit {
+	int (*visit)(void *ctx, const char *dir, struct error *err);
+	void *ctx;
+};
+
+static int visit_nested(void *ctx, const char *plans, const char *name, struct error *err)
 {
-	if (*d)
-		closedir(*d);
+	const struct nested_visit *v = ctx;
+	char *path cleanup(mem_freep) = io_path_join(plans, name);
+
+	return v->visit(v->ctx, path, err) < 0 ? -1 : 0;
 }
 
 int nested_each(const char *dir, int (*visit)(void *ctx, const char *dir, struct error *err), void *ctx, struct error *err)
 {
 	char *plans cleanup(mem_freep) = io_path_join(dir, "plans");
-	DIR *d cleanup(closedirp) = opendir(plans);
-	struct dirent *e;
 
-	if (!d)
-		return errno == ENOENT ? 0 : err_sys(err, "could not open directory \"%s\"", plans);
-	while ((errno = 0, e = readdir(d))) {
-		char *path cleanup(mem_freep) = NULL;
-
-		if (e->d_name[0] == '.')
-			continue;
-		path = io_path_join(plans, e->d_name);
-		if (visit(ctx, path, err) < 0)
-			return -1;
-	}
-	return errno == 0 ? 0 : err_sys(err, "could not read directory \"%s\"", plans);
+	return io_each_name(plans, visit_nested, &(struct nested_visit){visit, ctx}, err);
 }

@@ -1,7 +1,5 @@
 #include "orchestrator/engine/summary.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,31 +33,26 @@ static int newest_first(const void *a, const void *b)
 	return strcmp(*(char *const *)b, *(char *const *)a);
 }
 
-static void closedirp(DIR **d)
+static int add_id(void *ctx, const char *dir, const char *name, struct error *err)
 {
-	if (*d)
-		closedir(*d);
+	struct ids *ids = ctx;
+
+	(void)dir;
+	(void)err;
+	ids->list = mem_grow(ids->list, &ids->cap, ids->count + 2, sizeof(*ids->list));
+	ids->list[ids->count++] = mem_strdup(name);
+	ids->list[ids->count] = NULL;
+	return 0;
 }
 
 static int list_ids(const char *state_dir, struct ids *ret, struct error *err)
 {
 	char *runs cleanup(mem_freep) = io_path_join(state_dir, "runs");
-	DIR *dir cleanup(closedirp) = opendir(runs);
-	struct dirent *e;
 
 	ret->list = mem_grow(ret->list, &ret->cap, 1, sizeof(*ret->list));
 	ret->list[0] = NULL;
-	if (!dir)
-		return errno == ENOENT ? 0 : err_sys(err, "could not open directory \"%s\"", runs);
-	while ((errno = 0, e = readdir(dir))) {
-		if (e->d_name[0] == '.')
-			continue;
-		ret->list = mem_grow(ret->list, &ret->cap, ret->count + 2, sizeof(*ret->list));
-		ret->list[ret->count++] = mem_strdup(e->d_name);
-		ret->list[ret->count] = NULL;
-	}
-	if (errno != 0)
-		return err_sys(err, "could not read directory \"%s\"", runs);
+	if (io_each_name(runs, add_id, ret, err) < 0)
+		return -1;
 	qsort(ret->list, ret->count, sizeof(*ret->list), newest_first);
 	return 0;
 }

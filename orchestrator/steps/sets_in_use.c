@@ -5,8 +5,6 @@
  */
 #include "orchestrator/steps/steps.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,13 +16,8 @@ struct finding {
 	struct prune_use *list;
 	size_t count, cap;
 	const char *stack, *own_run_id;
+	struct event_sink *events;
 };
-
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
 
 void sets_in_use_release(struct prune_use *list, size_t count)
 {
@@ -83,13 +76,13 @@ static void add_ids(struct finding *f, const struct run_state *s, const json_t *
 	}
 }
 
-static int look_inside(const char *dir, struct finding *f, struct error *err);
+static int look_at_inner(void *ctx, const char *plans, const char *name, struct error *err);
 
 /* The run in ${dir}. */
 static int look_into(const char *dir, bool is_inside, struct finding *f, struct error *err)
 {
 	struct run_state s cleanup(state_release) = {0};
-	char *path cleanup(mem_freep) = io_path_join(dir, "journal");
+	char *path cleanup(mem_freep) = io_path_join(dir, "journal"), *plans cleanup(mem_freep) = io_path_join(dir, "plans");
 	int rc = journal_read(path, state_apply, &s, err);
 
 	if (rc <= 0)
@@ -102,49 +95,39 @@ static int look_into(const char *dir, bool is_inside, struct finding *f, struct 
 		add_ids(f, &s, s.steps[i].outputs);
 		add_ids(f, &s, s.steps[i].checkpoint);
 	}
-	return look_inside(dir, f, err);
+	return io_each_name(plans, look_at_inner, f, err);
 }
 
-static int look_inside(const char *dir, struct finding *f, struct error *err)
+static int look_at_inner(void *ctx, const char *plans, const char *name, struct error *err)
 {
-	char *plans cleanup(mem_freep) = io_path_join(dir, "plans");
-	DIR *d cleanup(closedirp) = opendir(plans);
-	struct dirent *e;
+	char *dir cleanup(mem_freep) = io_path_join(plans, name);
 
-	if (!d)
-		return errno == ENOENT ? 0 : err_sys(err, "could not open directory \"%s\"", plans);
-	while ((errno = 0, e = readdir(d))) {
-		char *path cleanup(mem_freep) = io_path_join(plans, e->d_name);
+	return look_into(dir, true, ctx, err);
+}
 
-		if (e->d_name[0] != '.' && look_into(path, true, f, err) < 0)
-			return -1;
-	}
-	return errno == 0 ? 0 : err_sys(err, "could not read directory \"%s\"", plans);
+/* One that is damaged keeps no other from being looked at. */
+static int look_at_run(void *ctx, const char *runs, const char *name, struct error *err)
+{
+	struct finding *f = ctx;
+	char *dir cleanup(mem_freep) = io_path_join(runs, name);
+	struct error damaged cleanup(err_clear) = ERROR_INIT;
+
+	if (look_into(dir, false, f, &damaged) == 0)
+		return 0;
+	if (damaged.class != ERR_CORRUPT)
+		return err_move(err, &damaged);
+	event_text(f->events, EVENT_WARNING, "which backup set run \"%s\" needs is not known: %s", name, damaged.message);
+	return 0;
 }
 
 int sets_in_use(const char *state_dir, const char *stack, const char *own_run_id, struct event_sink *events,
 	struct prune_use **ret, size_t *ret_count, struct error *err)
 {
 	char *runs cleanup(mem_freep) = io_path_join(state_dir, "runs");
-	DIR *dir cleanup(closedirp) = opendir(runs);
-	struct finding f cleanup(finding_release) = {.stack = stack, .own_run_id = own_run_id};
-	struct dirent *e;
+	struct finding f cleanup(finding_release) = {.stack = stack, .own_run_id = own_run_id, .events = events};
 
-	if (!dir && errno != ENOENT)
-		return err_sys(err, "could not open directory \"%s\"", runs);
-	while (dir && (errno = 0, e = readdir(dir))) {
-		char *path cleanup(mem_freep) = io_path_join(runs, e->d_name);
-		struct error damaged cleanup(err_clear) = ERROR_INIT;
-
-		if (e->d_name[0] == '.' || look_into(path, false, &f, &damaged) == 0)
-			continue;
-		if (damaged.class != ERR_CORRUPT)
-			return err_move(err, &damaged);
-		event_text(
-			events, EVENT_WARNING, "which backup set run \"%s\" needs is not known: %s", e->d_name, damaged.message);
-	}
-	if (dir && errno != 0)
-		return err_sys(err, "could not read directory \"%s\"", runs);
+	if (io_each_name(runs, look_at_run, &f, err) < 0)
+		return -1;
 	*ret = take_ptr(f.list);
 	*ret_count = f.count;
 	f.count = 0;

@@ -232,6 +232,41 @@ static void removing_a_file_tells_whether_it_was_there(void **state)
 	assert_error(&err, ERR_IO, message);
 }
 
+static int note_name(void *ctx, const char *dir, const char *name, struct error *err)
+{
+	struct buf *b = ctx;
+
+	(void)dir;
+	buf_puts(b, name);
+	return strcmp(name, "stop") == 0 ? err_set(err, ERR_FAILED, "enough") : strcmp(name, "found") == 0;
+}
+
+static void names_in_a_directory_are_visited_but_hidden_ones(void **state)
+{
+	char *hidden cleanup(mem_freep) = io_path_join(*state, ".new"), *empty cleanup(mem_freep) = io_path_join(*state, "none");
+	struct error err cleanup(err_clear) = ERROR_INIT;
+	struct buf b cleanup(buf_release) = {0};
+
+	assert_ok(io_make_dirs(hidden, &err), &err);
+	assert_ok(io_each_name(*state, note_name, &b, &err), &err);
+	assert_ok(io_each_name(empty, note_name, &b, &err), &err);
+	assert_int_equal(b.len, 0);
+	for (int i = 0; i < 3; i++) {
+		static const char *const names[] = {"seen", "found", "stop"};
+		char *path cleanup(mem_freep) = io_path_join(*state, names[i]);
+
+		buf_release(&b);
+		assert_ok(io_make_dirs(path, &err), &err);
+		assert_int_equal(io_each_name(*state, note_name, &b, &err), i < 2 ? i : -1);
+		assert_non_null(strstr(buf_str(&b), names[i]));
+		assert_true(i < 2 || strcmp(err.message, "enough") == 0);
+		err_clear(&err);
+		assert_ok(io_remove_tree(path, &err), &err);
+	}
+	assert_int_equal(io_each_name("/dev/null", note_name, &b, &err), -1);
+	assert_string_equal(err.message, "could not open directory \"/dev/null\": Not a directory");
+}
+
 static void paths_are_joined_and_split(void **state)
 {
 	static const struct {
@@ -266,6 +301,7 @@ int main(void)
 		test(directories_are_made_with_their_parents),
 		test(tree_is_removed_and_links_are_not_followed),
 		test(removing_a_file_tells_whether_it_was_there),
+		test(names_in_a_directory_are_visited_but_hidden_ones),
 		test(paths_are_joined_and_split),
 	};
 
