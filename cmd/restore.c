@@ -21,29 +21,7 @@
 
 /* ---- an earlier restore that did not finish ---- */
 
-static bool is_changing(const char *uses)
-{
-	const struct step_kind *kind = step_kind_find(step_kinds, uses);
-
-	return !kind || !kind->runs_in_dry_run;
-}
-
-/* Whether a run got as far as changing anything: one that its preflight refused is in nobody's way. */
-static bool has_changed(const struct run_summary *s)
-{
-	size_t i;
-	json_t *step;
-
-	json_array_foreach(s->steps, i, step)
-	{
-		const char *uses = json_string_value(json_object_get(step, "uses"));
-
-		if (uses && is_changing(uses) && json_integer_value(json_object_get(step, "attempts")) > 0)
-			return true;
-	}
-	return false;
-}
-
+/* One that its preflight refused, or that is undone but for the last word, is in nobody's way. */
 static int refuse_unfinished(struct app *app, const char *stack, struct error *err)
 {
 	struct run_summary *runs = NULL;
@@ -56,7 +34,8 @@ static int refuse_unfinished(struct app *app, const char *stack, struct error *e
 		const struct run_summary *s = &runs[i];
 
 		if (!s->is_resumable || !s->plan || strncmp(s->plan, "restore", 7) != 0 || !s->stack ||
-			strcmp(s->stack, stack) != 0 || strcmp(s->state, "running") == 0 || !has_changed(s))
+			strcmp(s->stack, stack) != 0 || strcmp(s->state, "running") == 0 ||
+			!run_summary_has_effect(s, step_kinds))
 			continue;
 		rc = err_set(err, ERR_REFUSED, "an earlier restore of stack \"%s\" did not finish: run \"%s\" (%s)", stack,
 			s->run_id, s->state);

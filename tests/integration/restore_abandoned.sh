@@ -69,6 +69,23 @@ t_exit 0 "$HOLDFAST" -q abandon "$(newest)"
 t_is "$(databases)" 'app live postgres'
 pg_sql 'DROP DATABASE live'
 
+t_begin one_that_is_undone_but_for_the_last_word_is_in_nobodys_way
+killed
+run=$(newest)
+cp -a "$HOLDFAST_STATE_DIR" "$T_TMP/elsewhere"
+before=$(wc -l <"$(journal)")
+t_exit 0 "$HOLDFAST" -q abandon "$run" --state-dir "$T_TMP/elsewhere"
+records=$(($(wc -l <"$T_TMP/elsewhere/runs/$run/journal") - before))
+HOLDFAST_CRASH_AT=journal:1 t_run "$HOLDFAST" abandon "$run"
+t_exit 10 "$HOLDFAST" restore latest -d app -r "$repository" --target-db other
+t_match "$t_err" "an earlier restore of stack \"app\" did not finish: run \"$run\" \(crashed\)"
+HOLDFAST_CRASH_AT=journal:$((records - 1)) t_run "$HOLDFAST" abandon "$run"
+t_is "$t_status $("$HOLDFAST" status "$run" --output json | jq -r .run.state)" '137 crashed'
+t_exit 0 "$HOLDFAST" restore latest -d app -r "$repository" --target-db other
+t_is "$(databases)" 'app other postgres'
+t_exit 0 "$HOLDFAST" -q abandon "$run"
+pg_sql 'DROP DATABASE other'
+
 t_begin the_repository_is_not_needed
 killed
 mv "$repository" "$repository.away"
