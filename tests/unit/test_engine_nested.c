@@ -1,4 +1,5 @@
 /* A built-in plan inside a step: begun, failed, taken up, undone, all with the kinds of the tests. */
+#include "tests/unit/engine_fixture.h"
 #include "tests/unit/engine_nest.h"
 
 #include "base/clock.h"
@@ -42,54 +43,13 @@ static const char *find_fenced(const char *name)
 static const struct step_kind *const kinds[] = {
 	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &kind_fence, NULL};
 
-struct fixture {
-	struct world w;
-	struct event_sink sink;
-	struct run_options o;
-	struct run_result r;
-	struct error err;
-	json_t *given;
-};
-
 static int setup(void **state)
 {
-	struct fixture *f = mem_zalloc(sizeof(*f));
+	struct fixture *f = fixture_open(kinds, find_fenced);
 
-	world_open(&f->w);
 	f->given = json_pack("{s:s}", "pass", "hush-hush");
 	*state = f;
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	world_close(&f->w);
-	run_result_release(&f->r);
-	err_clear(&f->err);
-	json_decref(f->given);
-	free(f);
-	return 0;
-}
-
-static void start(struct fixture *f, const char *plan)
-{
-	run_result_release(&f->r);
-	f->o = world_options(&f->w, &f->sink, plan, f->given);
-	f->o.kinds = kinds;
-	f->o.find_plan = find_fenced;
-	if (run_start(&f->o, &f->r, &f->err) < 0)
-		fail_msg("could not start: %s", f->err.message);
-}
-
-static void resume(struct fixture *f)
-{
-	char *id cleanup(mem_freep) = mem_strdup(f->r.run_id);
-
-	run_result_release(&f->r);
-	if (run_resume(&f->o, id, &f->r, &f->err) < 0)
-		fail_msg("could not resume: %s", f->err.message);
 }
 
 static const char outer_plan[] = "name: outer\nparameters: { pass: { secret: true, required: true } }\nsteps:\n"
@@ -324,15 +284,15 @@ static void a_set_that_is_needed_inside_is_needed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_plan_runs_inside_a_step, setup, teardown),
-		cmocka_unit_test_setup_teardown(its_failure_is_the_steps_failure, setup, teardown),
-		cmocka_unit_test_setup_teardown(its_class_decides_about_the_steps_retries, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_signal_reaches_it, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_steps_deadline_ends_it, setup, teardown),
-		cmocka_unit_test_setup_teardown(it_is_undone_with_its_step, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_fence_inside_is_taken_down_by_the_next_start, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_set_that_is_needed_inside_is_needed, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_point_of_no_return_inside_keeps_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_plan_runs_inside_a_step, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(its_failure_is_the_steps_failure, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(its_class_decides_about_the_steps_retries, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(a_signal_reaches_it, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(the_steps_deadline_ends_it, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(it_is_undone_with_its_step, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(a_fence_inside_is_taken_down_by_the_next_start, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(a_set_that_is_needed_inside_is_needed, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(a_point_of_no_return_inside_keeps_it, setup, fixture_close),
 	};
 
 	return cmocka_run_group_tests_name("engine_nested", tests, NULL, NULL);

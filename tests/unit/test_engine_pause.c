@@ -1,4 +1,5 @@
 /* Approval and pause: what makes a run stand still until a person has spoken. */
+#include "tests/unit/engine_fixture.h"
 #include "tests/unit/engine_nest.h"
 #include "tests/unit/unit.h"
 
@@ -11,81 +12,19 @@
 static const struct step_kind *const kinds[] = {
 	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &step_approve, NULL};
 
-struct fixture {
-	struct world w;
-	struct event_sink sink;
-	struct run_options o;
-	struct run_result r;
-	struct error err;
-	json_t *given, *request;
-};
-
 static int setup(void **state)
 {
-	struct fixture *f = mem_zalloc(sizeof(*f));
-
-	world_open(&f->w);
-	f->given = json_pack("{s:s}", "pass", "hush-hush");
+	*state = fixture_open(kinds, find_inner);
 	unsetenv("SUDO_USER");
-	*state = f;
 	return 0;
 }
 
-static int teardown(void **state)
+static void resume_to(struct fixture *f, enum run_status status)
 {
-	struct fixture *f = *state;
-
-	world_close(&f->w);
-	run_result_release(&f->r);
-	err_clear(&f->err);
-	json_decref(f->given);
-	json_decref(f->request);
-	free(f);
-	return 0;
-}
-
-static int try_start(struct fixture *f, const char *plan)
-{
-	run_result_release(&f->r);
-	f->o = world_options(&f->w, &f->sink, plan, NULL);
-	f->o.kinds = kinds;
-	f->o.find_plan = find_inner;
-	return run_start(&f->o, &f->r, &f->err);
-}
-
-static void start(struct fixture *f, const char *plan)
-{
-	if (try_start(f, plan) < 0)
-		fail_msg("could not start: %s", f->err.message);
-}
-
-static int try_resume(struct fixture *f)
-{
-	char *id cleanup(mem_freep) = mem_strdup(f->r.run_id);
-	int rc;
-
-	run_result_release(&f->r);
-	rc = run_resume(&f->o, id, &f->r, &f->err);
-	if (!f->r.run_id)
-		f->r.run_id = mem_strdup(id);
-	return rc;
-}
-
-static void resume(struct fixture *f, enum run_status status)
-{
-	if (try_resume(f) < 0)
-		fail_msg("could not resume: %s", f->err.message);
+	resume(f);
 	if (f->r.status != status)
 		print_error("%s\n", f->r.error.message ? f->r.error.message : "no error");
 	assert_int_equal(f->r.status, status);
-}
-
-static void assert_state(struct fixture *f, const char *want)
-{
-	struct run_summary s cleanup(run_summary_release) = {0};
-
-	assert_int_equal(run_summary_load(f->w.state_dir, f->r.run_id, &s, &f->err), 0);
-	assert_string_equal(s.state, want);
 }
 
 /* --- approval --- */
@@ -143,14 +82,14 @@ static void a_run_waits_until_somebody_approves(void **state)
 		assert_string_equal(f->r.error.message, "step \"ask\" waits for an approval: go on?");
 		assert_string_equal(f->r.error.hint, hint);
 		assert_string_equal(f->r.failed_step, "ask");
-		assert_state(f, "waiting");
-		resume(f, RUN_WAITING);
+		assert_state(f, "waiting", true);
+		resume_to(f, RUN_WAITING);
 	}
 	find(f);
 	assert_string_equal(json_get_str(f->request, "message", ""), "go on?");
 	assert_int_equal(json_get_i64(f->request, "uid", -1), geteuid());
 	give(f, "read it", false);
-	resume(f, RUN_DONE);
+	resume_to(f, RUN_DONE);
 	assert_file(&f->w, "last", "read it");
 	assert_int_equal(files_in_approvals(f), 0);
 	journal = world_journal(&f->w, f->r.run_id);
@@ -165,13 +104,13 @@ static void a_rejection_fails_the_step_and_the_next_resume_asks_anew(void **stat
 
 	start(f, approve_plan);
 	give(f, "not today", true);
-	resume(f, RUN_FAILED);
+	resume_to(f, RUN_FAILED);
 	assert_int_equal(f->r.error.class, ERR_REFUSED);
 	assert_string_equal(f->r.error.message, "step \"ask\" was rejected by user \"root\": not today");
 	assert_file(&f->w, "last", "");
-	resume(f, RUN_WAITING);
+	resume_to(f, RUN_WAITING);
 	give(f, "well then", false);
-	resume(f, RUN_DONE);
+	resume_to(f, RUN_DONE);
 	assert_file(&f->w, "last", "well then");
 }
 
@@ -188,7 +127,7 @@ static void an_expired_request_is_asked_anew(void **state)
 	nanosleep(&a_little, NULL);
 	assert_int_equal(approval_give(f->w.state_dir, f->request, NULL, false, &f->err), -1);
 	assert_error(&f->err, ERR_REFUSED, message);
-	resume(f, RUN_WAITING);
+	resume_to(f, RUN_WAITING);
 	find(f);
 	assert_string_not_equal(first, json_get_str(f->request, "wanted_at", ""));
 }
@@ -208,12 +147,12 @@ static void by_other_means_another_user(void **state)
 	/* Whoever writes the file all the same is told so, by its owner and not by what it says. */
 	json_object_set_new(f->request, "by_other", json_false());
 	assert_ok(approval_give(f->w.state_dir, f->request, NULL, false, &f->err), &f->err);
-	resume(f, RUN_WAITING);
+	resume_to(f, RUN_WAITING);
 	assert_string_equal(
 		f->r.error.detail, "What was given does not count: it was given by user \"root\", who started the run.");
 	path = given_path(f);
 	assert_int_equal(chown(path, OTHER_UID, (gid_t)-1), 0);
-	resume(f, RUN_DONE);
+	resume_to(f, RUN_DONE);
 	assert_file(&f->w, "last", "12345");
 }
 
@@ -222,7 +161,7 @@ static void assert_not_counted(struct fixture *f, const char *why)
 	char *path cleanup(mem_freep) = given_path(f);
 	char *detail cleanup(mem_freep) = mem_printf("What was given does not count: file \"%s\" %s.", path, why);
 
-	resume(f, RUN_WAITING);
+	resume_to(f, RUN_WAITING);
 	assert_string_equal(f->r.error.detail, detail);
 }
 
@@ -248,7 +187,7 @@ static void foreign_files_do_not_fool_it(void **state)
 	assert_int_equal(chmod(path, 0666), 0);
 	assert_not_counted(f, "may be written to by others than its owner");
 	assert_int_equal(chmod(path, 0644), 0);
-	resume(f, RUN_DONE);
+	resume_to(f, RUN_DONE);
 }
 
 static void an_answer_is_good_for_one_request_alone(void **state)
@@ -275,10 +214,10 @@ static void an_answer_is_good_for_one_request_alone(void **state)
 		assert_int_equal(json_dump_file(o, path, 0), 0);
 	}
 	assert_int_equal(truncate(path, 7), 0);
-	resume(f, RUN_WAITING);
+	resume_to(f, RUN_WAITING);
 	assert_non_null(strstr(f->r.error.detail, "holds no approval: "));
 	give(f, "yes", false);
-	resume(f, RUN_DONE);
+	resume_to(f, RUN_DONE);
 }
 
 static void a_request_that_another_user_put_there_is_not_answered(void **state)
@@ -396,7 +335,7 @@ static void assert_paused(struct fixture *f)
 	assert_string_equal(f->r.error.message, message);
 	assert_string_equal(f->r.error.hint, hint);
 	assert_non_null(strstr(f->r.error.detail, "Runs are paused since "));
-	assert_state(f, "paused");
+	assert_state(f, "paused", true);
 	assert_int_equal(try_resume(f), -1);
 	assert_int_equal(f->err.class, ERR_REFUSED);
 	err_clear(&f->err);
@@ -413,7 +352,7 @@ static void a_running_one_stops_before_its_next_step(void **state)
 		"  - { id: last, uses: file.write, with: { name: last, text: y } }\n");
 	assert_file(&f->w, "last", "");
 	assert_paused(f);
-	resume(f, RUN_DONE);
+	resume_to(f, RUN_DONE);
 	assert_file(&f->w, "last", "y");
 	assert_int_equal(f->w.runs, 2);
 }
@@ -452,7 +391,7 @@ static void the_way_back_is_paused_too(void **state)
 	}
 	assert_file(&f->w, "one", "y");
 	assert_paused(f);
-	resume(f, RUN_ROLLED_BACK);
+	resume_to(f, RUN_ROLLED_BACK);
 	assert_file(&f->w, "one", "");
 }
 
@@ -463,7 +402,7 @@ static void a_plan_inside_a_step_stops_as_well(void **state)
 	start_pausing(f, "name: p\nsteps:\n  - { id: nest, uses: test.nest, with: { plan: pausing } }\n");
 	assert_file(&f->w, "log", "");
 	assert_paused(f);
-	resume(f, RUN_DONE);
+	resume_to(f, RUN_DONE);
 	assert_file(&f->w, "log", "inside\n");
 }
 
@@ -480,7 +419,7 @@ static void a_pause_that_cannot_be_read_counts(void **state)
 	assert_non_null(strstr(f->err.message, "runs are paused by unknown: "));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_close)
 
 int main(void)
 {

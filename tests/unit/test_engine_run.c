@@ -1,67 +1,14 @@
 /* The run loop: retries, watchdog, signals, rollback, locks, secrets; all with step kinds of its own. */
-#include "tests/unit/engine_kinds.h"
+#include "tests/unit/engine_fixture.h"
 
 #include <sys/resource.h>
 #include "orchestrator/engine/lock.h"
 #include "orchestrator/engine/retry.h"
 
-struct fixture {
-	struct world w;
-	struct event_sink sink;
-	struct run_options o;
-	struct run_result r;
-	struct error err;
-	json_t *given;
-};
-
 static int setup(void **state)
 {
-	struct fixture *f = mem_zalloc(sizeof(*f));
-
-	world_open(&f->w);
-	*state = f;
+	*state = fixture_open(NULL, NULL);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	world_close(&f->w);
-	run_result_release(&f->r);
-	err_clear(&f->err);
-	json_decref(f->given);
-	free(f);
-	return 0;
-}
-
-/* Starts ${plan} with the fixture's parameters; the start itself must succeed. */
-static void start(struct fixture *f, const char *plan)
-{
-	run_result_release(&f->r);
-	f->o = world_options(&f->w, &f->sink, plan, f->given);
-	if (run_start(&f->o, &f->r, &f->err) < 0)
-		fail_msg("could not start: %s", f->err.message);
-}
-
-static void resume(struct fixture *f)
-{
-	char *id cleanup(mem_freep) = mem_strdup(f->r.run_id);
-
-	run_result_release(&f->r);
-	if (run_resume(&f->o, id, &f->r, &f->err) < 0)
-		fail_msg("could not resume: %s", f->err.message);
-}
-
-static void assert_state(struct fixture *f, const char *want, bool is_resumable)
-{
-	struct run_summary s;
-	struct error err cleanup(err_clear) = ERROR_INIT;
-
-	assert_int_equal(run_summary_load(f->w.state_dir, f->r.run_id, &s, &err), 0);
-	assert_string_equal(s.state, want);
-	assert_int_equal(s.is_resumable, is_resumable);
-	run_summary_release(&s);
 }
 
 static const char two_files[] =
@@ -917,7 +864,7 @@ static void a_dry_run_checks_and_changes_nothing(void **state)
 	assert_string_equal(f->r.failed_step, "check");
 }
 
-#define with_fixture(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define with_fixture(t) cmocka_unit_test_setup_teardown(t, setup, fixture_close)
 
 int main(void)
 {

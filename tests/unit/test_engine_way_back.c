@@ -1,5 +1,6 @@
 /* The way back: what undoing is told and says, the steps after it, rollback by hand, a decision that is left to a person. */
 #include "orchestrator/engine/plan.h"
+#include "tests/unit/engine_fixture.h"
 #include "tests/unit/engine_nest.h"
 
 static int told_run(struct step_context *ctx, struct error *err)
@@ -41,46 +42,10 @@ static const struct step_kind kind_ask = {.name = "test.ask", .params = check_pa
 static const struct step_kind *const kinds[] = {
 	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &kind_told, &kind_ask, NULL};
 
-struct fixture {
-	struct world w;
-	struct event_sink sink;
-	struct run_options o;
-	struct run_result r;
-	struct error err;
-};
-
 static int setup(void **state)
 {
-	struct fixture *f = mem_zalloc(sizeof(*f));
-
-	world_open(&f->w);
-	*state = f;
+	*state = fixture_open(kinds, NULL);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	world_close(&f->w);
-	run_result_release(&f->r);
-	err_clear(&f->err);
-	free(f);
-	return 0;
-}
-
-static int try_start(struct fixture *f, const char *plan)
-{
-	run_result_release(&f->r);
-	f->o = world_options(&f->w, &f->sink, plan, NULL);
-	f->o.kinds = kinds;
-	return run_start(&f->o, &f->r, &f->err);
-}
-
-static void start(struct fixture *f, const char *plan)
-{
-	if (try_start(f, plan) < 0)
-		fail_msg("could not start: %s", f->err.message);
 }
 
 static int rollback(struct fixture *f, const json_t *choices)
@@ -93,31 +58,6 @@ static int rollback(struct fixture *f, const json_t *choices)
 	if (!f->r.run_id)
 		f->r.run_id = mem_strdup(id);
 	return rc;
-}
-
-static void resume(struct fixture *f)
-{
-	char *id cleanup(mem_freep) = mem_strdup(f->r.run_id);
-
-	run_result_release(&f->r);
-	if (run_resume(&f->o, id, &f->r, &f->err) < 0)
-		fail_msg("could not resume: %s", f->err.message);
-}
-
-static void assert_state(struct fixture *f, const char *want, bool is_resumable)
-{
-	struct run_summary s cleanup(run_summary_release) = {0};
-
-	assert_int_equal(run_summary_load(f->w.state_dir, f->r.run_id, &s, &f->err), 0);
-	assert_string_equal(s.state, want);
-	assert_int_equal(s.is_resumable, is_resumable);
-}
-
-/* What is done next is done to that run. */
-static void become(struct fixture *f, const char *run_id)
-{
-	run_result_release(&f->r);
-	f->r.run_id = mem_strdup(run_id);
 }
 
 static const char upgrade_plan[] =
@@ -406,19 +346,19 @@ static void what_came_last_goes_back_first(void **state)
 	between = mem_strdup(f->r.run_id);
 	start(f, upgrade_plan);
 	second = mem_strdup(f->r.run_id);
-	become(f, first);
+	turn_to(f, first);
 	assert_int_equal(rollback(f, NULL), -1);
 	assert_int_equal(f->err.class, ERR_REFUSED);
 	assert_non_null(strstr(f->err.message, second));
 	hint = mem_printf("What came last goes back first: \"holdfast rollback %s\".", second);
 	assert_string_equal(f->err.hint, hint);
 	err_clear(&f->err);
-	become(f, second);
+	turn_to(f, second);
 	assert_int_equal(rollback(f, NULL), 0);
 	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
-	become(f, between);
+	turn_to(f, between);
 	assert_int_equal(rollback(f, NULL), 0);
-	become(f, first);
+	turn_to(f, first);
 	assert_int_equal(rollback(f, NULL), 0);
 	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
 }
@@ -441,18 +381,18 @@ static void what_came_later_and_stays_is_told(void **state)
 	assert_int_equal(f->r.status, RUN_FAILED);
 	second = mem_strdup(f->r.run_id);
 	resume_hint = mem_printf("The way is forward: \"holdfast resume %s\", then another upgrade.", second);
-	become(f, first);
+	turn_to(f, first);
 	assert_int_equal(rollback(f, NULL), -1);
 	assert_string_equal(f->err.hint, resume_hint);
 	err_clear(&f->err);
-	become(f, second);
+	turn_to(f, second);
 	resume(f);
 	start(f, upgrade_plan); /* one behind it can be rolled back, and helps nothing */
 	message = mem_printf("run \"%s\" cannot be rolled back: run \"%s\" (rotate, done) came after it", first, second);
 	hint = mem_printf("The way is forward: another upgrade. \"holdfast status %s\" has what was taken before; "
 			  "\"holdfast restore SET --target-db NAME\" brings a set of then beside what serves.",
 		first);
-	become(f, first);
+	turn_to(f, first);
 	assert_int_equal(rollback(f, NULL), -1);
 	assert_int_equal(f->err.class, ERR_REFUSED);
 	assert_string_equal(f->err.message, message);
@@ -605,7 +545,7 @@ static void plans_after_a_rollback_are_checked(void **state)
 	}
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_close)
 
 int main(void)
 {
