@@ -208,6 +208,25 @@ static int tell_unfenced(struct step_context *ctx, struct savepoint *s, struct e
 	return rc < 0 ? -1 : 0;
 }
 
+/*
+ * Which database was put back is told by names that are made from the run: two steps for one database would take each other's for their own.
+ * The file is there before the note, so that a killed attempt finds its own name in it.
+ */
+static int claim(struct step_context *ctx, struct savepoint *s, struct error *err)
+{
+	cleanup(mem_freep) char *name = mem_printf("savepoint-of-%lld", (long long)s->oid),
+				*path = io_path_join(ctx->run_dir, name);
+	cleanup(buf_release) struct buf other = {0};
+	int found = io_read_file(path, &other, err);
+
+	if (found <= 0)
+		return found < 0 ? -1 : io_replace_file(path, ctx->step_id, strlen(ctx->step_id), 0600, err);
+	if (strcmp(buf_str(&other), ctx->step_id) == 0)
+		return 0;
+	err_set(err, ERR_CONFIG, "step \"%s\" keeps the state of database \"%s\" already", buf_str(&other), s->database);
+	return err_hint(err, "A plan may have one database.savepoint step for a database.");
+}
+
 static int write_note(struct step_context *ctx, struct savepoint *s, struct error *err)
 {
 	cleanup(mem_freep) char *derived = swap_kept_name(s->database, "_before_", s->tag);
@@ -217,6 +236,8 @@ static int write_note(struct step_context *ctx, struct savepoint *s, struct erro
 
 	if (rc <= 0)
 		return rc < 0 ? -1 : err_set(err, ERR_FAILED, "database \"%s\" does not exist", s->database);
+	if (s->method != METHOD_NONE && claim(ctx, s, err) < 0)
+		return -1;
 	if (s->method == METHOD_NONE)
 		event_text(ctx->events, EVENT_WARNING,
 			"nothing is kept to put back: once database \"%s\" is changed the run cannot be undone", s->database);
@@ -720,7 +741,7 @@ const struct step_kind step_database_savepoint = {
 	       "transaction, and the upgraded one is kept as <database>_upgraded_<run>, marked for `holdfast drop-old`: nothing is dropped but "
 	       "the copy of a database that was not changed.  Where somebody has dropped the copy, and there is a set (`backup`), that is restored.  "
 	       "Logical replication slots and subscriptions stay with the database they belong to: those in use are refused, the others told.  With `none` a change "
-	       "cannot be undone.",
+	       "cannot be undone.  A plan may have one such step for a database.",
 	.params = params,
 	.outputs = outputs,
 	.run = run,

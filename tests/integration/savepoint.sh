@@ -263,6 +263,33 @@ for at in $points; do
 	drop_others
 done
 
+t_begin two_databases_of_one_plan
+pg_sql 'CREATE DATABASE app_two'
+psql -XAtqd app_two -c 'CREATE TABLE t AS SELECT 1 AS i'
+{
+	printf '%s\n' 'name: up' 'on_failure: rollback' 'steps:'
+	for db in app app_two; do
+		printf '%s\n' "- { id: set_$db, uses: backup, with: { stack: $db, database: dbname=$db, repository: [$T_TMP/repository] } }" \
+			"- { id: keep_$db, uses: database.savepoint, with: { database: dbname=$db, method: restore, stack: $db, repository: [$T_TMP/repository], backup: '\${steps.set_$db.backup_id}' } }" \
+			"- { id: change_$db, uses: sql, with: { database: dbname=$db, statements: [CREATE TABLE added ()] } }"
+	done
+	printf '%s\n' '- { id: bad, uses: exec, with: { argv: ["false"] } }'
+} >"$T_TMP/two.yaml"
+t_exit 7 "$HOLDFAST" run "$T_TMP/two.yaml" --stack app -d app
+t_is "$(state_of app) $(psql -XAtqd app_two -c 'SELECT * FROM t')" "$before 1" 'both are put back'
+t_is "$(databases)" "app app_two app_two_upgraded_$(tag) app_upgraded_$(tag)"
+drop_others
+
+t_begin two_steps_for_one_database
+printf '%s\n' 'name: up' 'on_failure: rollback' 'steps:' '- { id: keep, uses: database.savepoint, with: { database: dbname=app } }' \
+	'- { id: change, uses: sql, with: { database: dbname=app, statements: [CREATE TABLE added ()] } }' \
+	'- { id: again, uses: database.savepoint, with: { database: dbname=app, keep_name: app_again } }' >"$T_TMP/two.yaml"
+t_exit 7 "$HOLDFAST" run "$T_TMP/two.yaml" --stack app -d app
+t_match "$t_err" 'step "keep" keeps the state of database "app" already'
+t_match "$t_err" 'hint:   A plan may have one database.savepoint step for a database.'
+t_is "$(state_of app)" "$before" 'the state of before is put back'
+drop_others
+
 t_begin without_a_set_nothing_can_be_put_back
 plan restore 'ALTER TABLE orders ADD COLUMN extra int'
 sed -i 's/, backup: latest//' "$T_TMP/plan.yaml"
