@@ -156,9 +156,20 @@ static int put_own(struct list *l, struct step_context *ctx, struct scrub *scrub
 	return 0;
 }
 
+/* What libpq does unasked other drivers take for a demand (sslmode), or refuse as unknown to them (PGCHANNELBINDING, by Go's). */
+static bool is_unasked(const PQconninfoOption *list, const char *item)
+{
+	for (; list && list->keyword; list++) {
+		if (list->envvar && list->compiled && is_same_name(list->envvar, item) && strcmp(list->keyword, "port") != 0)
+			return strcmp(strchr(item, '=') + 1, list->compiled) == 0;
+	}
+	return false;
+}
+
 int migrate_environment(struct step_context *ctx, const struct pg *pg, const char *application, struct arena *arena,
 	struct scrub *scrub, const char *const **ret, struct error *err)
 {
+	PQconninfoOption *options cleanup(free_options) = PQconninfo(pg->conn);
 	struct list l = {.arena = arena};
 	cleanup(mem_freep) char *database = NULL;
 	const char **items;
@@ -168,8 +179,7 @@ int migrate_environment(struct step_context *ctx, const struct pg *pg, const cha
 	if (pg_conninfo_database(step_str(ctx, "database"), &database, err) < 0 || pg_child_env(pg, &of_libpq, err) < 0)
 		return -1;
 	for (char **e = of_libpq; *e; e++) {
-		/* What libpq does unasked, node-postgres takes for a demand. */
-		if (strcmp(*e, "PGSSLMODE=prefer") != 0)
+		if (!is_unasked(options, *e))
 			put(&l, arena_strdup(arena, *e));
 	}
 	pg_child_env_free(of_libpq);

@@ -12,7 +12,7 @@ cat >"$T_TMP/tool" <<'END'
 #!/usr/bin/env bash
 [ -z "${TOOL_PRINTS:-}" ] || printf 'url is %s\n%s\n' "$APP_URL" "$TOOL_TOKEN" >&2
 [ -z "${TOOL_APPNAME:-}" ] || export PGAPPNAME=$TOOL_APPNAME
-printf '%s\n' "$0 $*" "$PGAPPNAME" "$APP_URL" >"${TOOL_SEEN:-/dev/null}"
+printf '%s\n' "$0 $*" "$PGAPPNAME" "$APP_URL" "$(compgen -e PG | tr '\n' ' ')" >"${TOOL_SEEN:-/dev/null}"
 [ -z "${TOOL_FAILS:-}" ] || exit 3
 exec psql -XAtq -v ON_ERROR_STOP=1 <<<"$TOOL_SQL"
 END
@@ -51,6 +51,8 @@ tool
 t_exit 0 "$HOLDFAST" --config "$config" migrate up
 t_match "$t_out" 'version +- -> 7'
 t_match "$(cat "$T_TMP/seen")" "^$T_TMP/tool one two three"$'\n'"holdfast-[0-9]{8}t[0-9]{6}z_[0-9a-f]+-migrate"$'\n'"postgresql://owner:$secret@"
+# drivers other than libpq refuse variables that they do not know
+t_is "$(tail -n 1 "$T_TMP/seen")" 'PGAPPNAME PGDATA PGDATABASE PGHOST PGPASSWORD PGPORT PGUSER ' 'nothing that was not asked for'
 t_is "$(app "SELECT tableowner FROM pg_tables WHERE tablename = 'a'")" owner 'as the role of the URL'
 t_exit 0 "$HOLDFAST" --config "$config" migrate
 t_match "$t_out" 'version +7'

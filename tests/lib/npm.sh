@@ -4,6 +4,8 @@
 #	npm_or_skip                     node and npm are there, or the script fails; with HOLDFAST_NO_NPM=1 it says "skipped: …" and
 #	                                ends 0: for machines without npm
 #	npm_install SET PACKAGE@VERSION…    installs these exact versions, once; sets npm_dir to the directory that has node_modules
+#	npm_install_or_skip SET PACKAGE@VERSION…    the same; the script says "skipped: …" and ends 0 where the registry is out of reach: for
+#	                                what no other test stands on
 #
 # A set lies in $npm_cache/SET, npm_cache being ${HOLDFAST_NPM_CACHE:-$HOLDFAST_BUILD/npm}.  One that is there is complete, as it gets
 # its name last; several scripts may ask for the same one at the same time.  No script of a package is run.  What is installed runs
@@ -28,14 +30,16 @@ npm_need() {
 	done
 }
 
+npm_skip() {
+	trap - EXIT
+	[ -z "${T_TMP:-}" ] || rm -rf -- "$T_TMP"
+	printf 'skipped: %s\n' "$1"
+	exit 0
+}
+
 npm_or_skip() {
 	local version
-	if [ "${HOLDFAST_NO_NPM:-}" = 1 ]; then
-		trap - EXIT
-		[ -z "${T_TMP:-}" ] || rm -rf -- "$T_TMP"
-		printf 'skipped: HOLDFAST_NO_NPM=1\n'
-		exit 0
-	fi
+	[ "${HOLDFAST_NO_NPM:-}" != 1 ] || npm_skip HOLDFAST_NO_NPM=1
 	npm_need node npm || exit 1
 	version=$(node --version) || exit 1
 	version=${version#v}
@@ -76,6 +80,18 @@ npm_install() {
 	[ -d "$npm_dir" ] || npm_make "$@" {lock}>&- || status=1
 	exec {lock}>&-
 	return "$status"
+}
+
+npm_install_or_skip() {
+	local said
+	if said=$(npm_install "$@" 2>&1); then
+		npm_dir=$npm_cache/$1
+	elif [[ $said == *'the registry is out of reach'* ]]; then
+		npm_skip "${said##*npm.sh: }"
+	else
+		printf '%s\n' "$said" >&2
+		exit 1
+	fi
 }
 
 # Under the lock; npm itself does not hold it, so that no process it leaves behind does.

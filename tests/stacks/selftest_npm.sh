@@ -34,11 +34,16 @@ export npm_config_registry=http://127.0.0.1:9 npm_config_cache=$T_TMP/empty npm_
 t_exit 1 apart npm_install other pg-int8@1.0.1
 t_match "$t_err" 'npm.sh: could not install pg-int8@1.0.1: the registry is out of reach \(ECONNREFUSED\)$'
 t_is "$(ls "$T_TMP/cache")" $'other.lock\nsmall\nsmall.lock' "nothing half made is left"
+t_exit 0 env -u T_TMP bash -c "HOLDFAST_NPM_CACHE='$T_TMP/cache'; . '$library'; npm_install_or_skip other pg-int8@1.0.1; echo not reached"
+t_is "$t_out$t_err" 'skipped: could not install pg-int8@1.0.1: the registry is out of reach (ECONNREFUSED)' 'or a reason to skip'
+t_ok bash -c "HOLDFAST_NPM_CACHE='$T_TMP/cache'; . '$library'; npm_install_or_skip small pg-int8@1.0.1 && test -d \"\$npm_dir\""
 unset npm_config_registry npm_config_cache npm_config_fetch_retries
 
 t_begin a_version_that_does_not_exist_is_a_failure
 t_exit 1 apart npm_install other pg-int8@99.0.0
 t_match "$t_err" 'npm.sh: could not install pg-int8@99.0.0: the registry has no such version \(ETARGET\)$'
+t_exit 1 env -u T_TMP bash -c "HOLDFAST_NPM_CACHE='$T_TMP/cache'; . '$library'; npm_install_or_skip other pg-int8@99.0.0; echo not reached"
+t_match "$t_out$t_err" 'the registry has no such version \(ETARGET\)$' 'and no reason to skip'
 
 t_begin a_machine_without_npm
 mkdir "$T_TMP/bin"
