@@ -153,7 +153,8 @@ static int sync_parent(const char *path, struct error *err)
 	return io_sync_dir(dir, err);
 }
 
-static int write_temporary(const char *tmp, const void *p, size_t n, mode_t mode, struct error *err)
+int io_write_temporary(const char *tmp, const void *p, size_t n,
+	int (*prepare)(const void *ctx, int fd, const char *tmp, struct error *err), const void *ctx, struct error *err)
 {
 	int fd cleanup(io_closep) = -1;
 
@@ -163,18 +164,23 @@ static int write_temporary(const char *tmp, const void *p, size_t n, mode_t mode
 	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_sys(err, "could not create file \"%s\"", tmp);
-	if (fchmod(fd, mode) < 0)
-		return err_sys(err, "could not set permissions of file \"%s\"", tmp);
-	if (io_write_full(fd, p, n, tmp, err) < 0 || io_fsync(fd, tmp, err) < 0)
+	if (prepare(ctx, fd, tmp, err) < 0 || io_write_full(fd, p, n, tmp, err) < 0 || io_fsync(fd, tmp, err) < 0)
 		return -1;
 	return io_close(&fd, tmp, err);
+}
+
+static int set_mode(const void *ctx, int fd, const char *path, struct error *err)
+{
+	const mode_t *mode = ctx;
+
+	return fchmod(fd, *mode) < 0 ? err_sys(err, "could not set permissions of file \"%s\"", path) : 0;
 }
 
 int io_replace_file(const char *path, const void *p, size_t n, mode_t mode, struct error *err)
 {
 	char *tmp cleanup(mem_freep) = mem_printf("%s.tmp", path);
 
-	if (write_temporary(tmp, p, n, mode, err) < 0)
+	if (io_write_temporary(tmp, p, n, set_mode, &mode, err) < 0)
 		goto failed;
 	if (rename(tmp, path) < 0) {
 		(void)err_sys(err, "could not rename file \"%s\" to \"%s\"", tmp, path);

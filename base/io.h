@@ -24,6 +24,11 @@ int io_read_file(const char *path, struct buf *b, struct error *err) must_check;
 /* Durable replacement of ${path}: temporary name beside it, fsync, rename, directory sync.  A leftover temporary file of an
  * earlier attempt is overwritten. */
 int io_replace_file(const char *path, const void *p, size_t n, mode_t mode, struct error *err) must_check;
+/* For whoever looks before the rename: ${tmp} is made anew, with its content on stable storage, its name not yet.  ${prepare} is given the empty
+ * file, 0600: whose it is and who may read it is settled before anything is in it.  After a failure a part of it may be there. */
+int io_write_temporary(const char *tmp, const void *p, size_t n,
+	int (*prepare)(const void *ctx, int fd, const char *tmp, struct error *err), const void *ctx,
+	struct error *err) must_check;
 
 int io_fsync(int fd, const char *path, struct error *err) must_check;
 int io_fdatasync(int fd, const char *path, struct error *err) must_check;

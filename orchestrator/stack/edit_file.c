@@ -109,10 +109,12 @@ static char *temporary(const struct edit_file *f)
 }
 
 /* Mode last: giving a file away clears bits of it. */
-static int take_after(const struct edit_file *f, int fd, struct error *err)
+static int take_after(const void *ctx, int fd, const char *tmp, struct error *err)
 {
+	const struct edit_file *f = ctx;
 	int from cleanup(io_closep) = -1;
 
+	(void)tmp;
 	if (!f->is_there)
 		return 0;
 	from = open(f->real, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -125,21 +127,6 @@ static int take_after(const struct edit_file *f, int fd, struct error *err)
 	if (fchmod(fd, f->st.st_mode & 07777) < 0)
 		return err_sys(err, "could not keep the mode of file \"%s\"", f->path);
 	return 0;
-}
-
-/* The text goes in only when nobody can read it who could not before. */
-static int fill(const struct edit_file *f, const char *tmp, const void *p, size_t n, struct error *err)
-{
-	int fd cleanup(io_closep) = -1;
-
-	if (unlink(tmp) < 0 && errno != ENOENT)
-		return err_sys(err, "could not remove file \"%s\"", tmp);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return err_sys(err, "could not create file \"%s\"", tmp);
-	if (take_after(f, fd, err) < 0 || io_write_full(fd, p, n, tmp, err) < 0 || io_fsync(fd, tmp, err) < 0)
-		return -1;
-	return io_close(&fd, tmp, err);
 }
 
 static bool is_same(const struct stat *a, const struct stat *b)
@@ -177,7 +164,7 @@ int edit_file_write(const struct edit_file *f, const void *p, size_t n, struct e
 	if (f->is_there && f->st.st_nlink > 1)
 		return err_set(err, ERR_CONFIG, "file \"%s\" has %llu names", f->path, (unsigned long long)f->st.st_nlink),
 		       err_hint(err, "Replace the hard links by copies or symbolic links.");
-	if (fill(f, tmp, p, n, err) < 0)
+	if (io_write_temporary(tmp, p, n, take_after, f, err) < 0)
 		goto failed;
 	crash_point("edit");
 	if (check_unchanged(f, err) < 0)

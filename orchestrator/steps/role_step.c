@@ -44,12 +44,14 @@ static void release(struct record *r)
 	mem_freep(&r->name);
 }
 
-static void init(struct record *r, struct step_context *ctx, struct pg *pg)
+/* ${pg}, ${ret}: to be released either way. */
+static int open_record(struct step_context *ctx, struct pg *pg, struct record *ret, struct error *err)
 {
-	r->ctx = ctx;
-	r->pg = pg;
-	r->table = pg_qualified(step_str(ctx, "schema"), "holdfast_steps");
-	r->name = pg_literal(step_str(ctx, "name") ? step_str(ctx, "name") : ctx->step_id);
+	*ret = (struct record){.ctx = ctx,
+		.pg = pg,
+		.table = pg_qualified(step_str(ctx, "schema"), "holdfast_steps"),
+		.name = pg_literal(step_str(ctx, "name") ? step_str(ctx, "name") : ctx->step_id)};
+	return step_open_database(ctx, "role step", pg, err);
 }
 
 /* Whether there is a record, of this run where is_own: 1, 0, -1. */
@@ -133,9 +135,7 @@ static int run(struct step_context *ctx, struct error *err)
 	cleanup(release) struct record r = {0};
 	enum result result;
 
-	init(&r, ctx, &pg);
-	if (step_open_database(ctx, "role step", &pg, err) < 0 || step_lock_timeout(ctx, &pg, err) < 0 ||
-		run_on(&r, &result, err) < 0)
+	if (open_record(ctx, &pg, &r, err) < 0 || step_lock_timeout(ctx, &pg, err) < 0 || run_on(&r, &result, err) < 0)
 		return -1;
 	step_output_str(ctx, "result", results[result]);
 	return 0;
@@ -147,8 +147,7 @@ static int probe(struct step_context *ctx, struct error *err)
 	cleanup(release) struct record r = {0};
 	int rc;
 
-	init(&r, ctx, &pg);
-	if (step_open_database(ctx, "role step", &pg, err) < 0)
+	if (open_record(ctx, &pg, &r, err) < 0)
 		return -1;
 	rc = is_recorded(&r, true, err);
 	if (rc > 0)
@@ -171,8 +170,7 @@ static int undo(struct step_context *ctx, struct error *err)
 	cleanup(release) struct record r = {0};
 	int rc;
 
-	init(&r, ctx, &pg);
-	if (step_open_database(ctx, "role step", &pg, err) < 0)
+	if (open_record(ctx, &pg, &r, err) < 0)
 		return -1;
 	rc = is_recorded(&r, true, err);
 	if (rc <= 0)

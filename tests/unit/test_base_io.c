@@ -71,6 +71,34 @@ static void leftover_temporary_file_is_overwritten(void **state)
 	assert_int_equal(count_entries(*state), 2);
 }
 
+/* ${ctx}: whether it is settled. */
+static int settle(const void *ctx, int fd, const char *tmp, struct error *err)
+{
+	const bool *is_settled = ctx;
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	return *is_settled ? 0 : err_set(err, ERR_DENIED, "\"%s\" cannot be given away", tmp);
+}
+
+static void temporary_file_has_nothing_in_it_until_it_is_settled_who_may_read_it(void **state)
+{
+	char *tmp cleanup(mem_freep) = io_path_join(*state, "tmp"), *message cleanup(mem_freep) = NULL;
+	struct error err = ERROR_INIT;
+	struct stat st;
+
+	assert_int_equal(io_write_temporary(tmp, "secret", 6, settle, &(bool){false}, &err), -1);
+	message = mem_printf("\"%s\" cannot be given away", tmp);
+	assert_error(&err, ERR_DENIED, message);
+	assert_int_equal(stat(tmp, &st), 0);
+	assert_int_equal(st.st_size, 0);
+	assert_int_equal(chmod(tmp, 0644), 0);
+	assert_ok(io_write_temporary(tmp, "secret", 6, settle, &(bool){true}, &err), &err);
+	assert_content(tmp, "secret");
+}
+
 static void file_that_does_not_fit_leaves_old_content_and_no_temporary_file(void **state)
 {
 	char *path cleanup(mem_freep) = io_path_join(*state, "file"), *message cleanup(mem_freep) = NULL;
@@ -291,6 +319,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(replaced_file_has_new_content_and_mode),
 		test(leftover_temporary_file_is_overwritten),
+		test(temporary_file_has_nothing_in_it_until_it_is_settled_who_may_read_it),
 		test(file_that_does_not_fit_leaves_old_content_and_no_temporary_file),
 		test(directory_in_the_place_of_the_file_is_refused),
 		test(full_device_is_an_error_of_class_full),
