@@ -160,9 +160,9 @@ nightly() {
 	fence=$(hf status "$run" --output json 2>/dev/null | jq -r '.run.steps[]? | select(.id == "fence") | .state')
 	finish hf -q backup
 	[ "$ended" = 0 ] || problem "the backup of the night: $(<"$T/out")"
-	# What has only looked so far is nothing to tell of.
+	# What has only looked so far, or is undone down to that, is nothing to tell of.
 	if [ "$case" != rotation ] && [ "$is_resumable" = true ] &&
-		[ "$(hf status "$run" --output json | jq "[.run.steps[] | select(.id == \"backup\") | .attempts] | add // 0")" -gt 0 ]; then
+		[ "$(hf status "$run" --output json | jq "[.run.steps[] | select(.id == \"backup\" and .state != \"undone\") | .attempts] | add // 0")" -gt 0 ]; then
 		grep -q "run \"$run\" has not come to its end" "$T/out" || problem "the backup does not tell of $run"
 	fi
 	after=$(limit)
