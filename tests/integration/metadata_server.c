@@ -17,9 +17,6 @@
  * token to hand out; else they are made up, anew each time ("ASIA1", "secret1", "token1", "ASIA2", …).
  * DIR/token: the web identity token that is taken.
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,104 +24,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/buf.h"
-#include "base/io.h"
+#include "tests/unit/web_helper.h"
 
-#define REQUEST_MAX_BYTES ((size_t)256 << 10)
 #define ROLE "backup-role"
 #define ROLES "/latest/meta-data/iam/security-credentials/"
 
 static const char *dir;
 static atomic_int serial;
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-/* --- files ------------------------------------------------------------------------------------------------------------------- */
-
-/* The file's text, malloc'd; NULL where there is none. */
-static char *file_text(const char *name)
-{
-	struct error err cleanup(err_clear) = ERROR_INIT;
-	struct buf b = {0};
-	char *path cleanup(mem_freep) = io_path_join(dir, name);
-
-	if (io_read_file(path, &b, &err) <= 0) {
-		buf_release(&b);
-		return NULL;
-	}
-	return buf_take(&b);
-}
-
-static void write_log(const char *text)
-{
-	char *path cleanup(mem_freep) = io_path_join(dir, "log");
-	FILE *f = fopen(path, "a");
-
-	if (!f || fprintf(f, "%s\n", text) < 0 || fclose(f) != 0)
-		die(path);
-}
-
 /* --- requests ---------------------------------------------------------------------------------------------------------------- */
 
-struct request {
-	int fd;
-	struct buf text; /* all of it */
-	char *method, *path, *headers, *body;
-};
-
-static size_t content_length(const char *headers)
-{
-	const char *at = strcasestr(headers, "\r\ncontent-length:");
-
-	return at ? (size_t)strtoul(at + strlen("\r\ncontent-length:"), NULL, 10) : 0;
-}
-
-/* 0, or -1 when the client went away or sends nonsense. */
-static int read_request(struct request *r)
-{
-	struct error err cleanup(err_clear) = ERROR_INIT;
-	char *end = NULL, *space;
-
-	for (;;) {
-		ssize_t got;
-
-		if (buf_reserve(&r->text, 4096, &err) < 0 || r->text.len > REQUEST_MAX_BYTES)
-			return -1;
-		got = recv(r->fd, r->text.data + r->text.len, 4096, 0);
-		if (got <= 0)
-			return -1;
-		r->text.len += (size_t)got;
-		r->text.data[r->text.len] = '\0';
-		end = strstr(r->text.data, "\r\n\r\n");
-		if (end && r->text.len >= (size_t)(end + 4 - r->text.data) + content_length(r->text.data))
-			break;
-	}
-	r->body = end + 4;
-	end[2] = '\0';
-	r->method = r->text.data;
-	r->headers = strstr(r->text.data, "\r\n");
-	space = strchr(r->method, ' ');
-	if (!space || !r->headers || space > r->headers)
-		return -1;
-	*space = '\0';
-	r->path = space + 1;
-	space = strchr(r->path, ' ');
-	if (!space)
-		return -1;
-	*space = '\0';
-	return 0;
-}
-
 /* The header's value into ${out}; empty where there is none. */
-static void header(const struct request *r, const char *name, char *out, size_t size)
+static void header(const struct web_request *r, const char *name, char *out, size_t size)
 {
 	char *want cleanup(mem_freep) = mem_printf("\r\n%s:", name);
 	const char *at = strcasestr(r->headers, want);
@@ -162,41 +76,27 @@ static char *form_value(const char *form, const char *name)
 
 /* --- answers ----------------------------------------------------------------------------------------------------------------- */
 
-static void send_all(int fd, const char *p, size_t n)
-{
-	while (n > 0) {
-		ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
-
-		if (sent <= 0)
-			return; /* the client's affair */
-		p += sent;
-		n -= (size_t)sent;
-	}
-}
-
-static void answer(const struct request *r, int status, const char *body, size_t sent_bytes)
+static void answer(const struct web_request *r, int status, const char *body, size_t sent_bytes)
 {
 	char *head cleanup(mem_freep) = mem_printf(
 		"HTTP/1.1 %d Status\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", status, strlen(body));
 
-	send_all(r->fd, head, strlen(head));
-	send_all(r->fd, body, sent_bytes);
+	web_send(r->fd, head, strlen(head));
+	web_send(r->fd, body, sent_bytes);
 }
 
 /* As the control file of ${kind} has it; ${usual} where there is none. */
-static void answer_as_told(const struct request *r, const char *kind, const char *usual)
+static void answer_as_told(const struct web_request *r, const char *kind, const char *usual)
 {
-	char *text cleanup(mem_freep) = file_text(kind), *rest = text ? strchr(text, '\n') : NULL;
+	char *text cleanup(mem_freep) = web_file(dir, kind), *rest = text ? strchr(text, '\n') : NULL;
 	int status = 200;
-	char c;
 
 	if (!text) {
 		answer(r, 200, usual, strlen(usual));
 	} else if (sscanf(text, "status %d", &status) == 1) {
 		answer(r, status, "", 0);
 	} else if (strncmp(text, "hang", 4) == 0) {
-		while (recv(r->fd, &c, 1, 0) > 0)
-			;
+		web_await_end(r->fd);
 	} else if (strncmp(text, "cut", 3) == 0) {
 		answer(r, 200, usual, strlen(usual) / 2);
 	} else if (strncmp(text, "body", 4) == 0) {
@@ -216,7 +116,7 @@ struct key {
 
 static void make_key(struct key *k)
 {
-	char *text cleanup(mem_freep) = file_text("key"), *lifetime cleanup(mem_freep) = file_text("lifetime");
+	char *text cleanup(mem_freep) = web_file(dir, "key"), *lifetime cleanup(mem_freep) = web_file(dir, "lifetime");
 	time_t at = time(NULL) + (lifetime ? atoi(lifetime) : 3600);
 	int number = atomic_fetch_add(&serial, 1) + 1;
 	struct tm tm;
@@ -245,7 +145,7 @@ static void key_release(struct key *k)
 
 /* --- instance metadata ------------------------------------------------------------------------------------------------------- */
 
-static void serve_session(const struct request *r)
+static void serve_session(const struct web_request *r)
 {
 	char ttl[32];
 
@@ -256,7 +156,7 @@ static void serve_session(const struct request *r)
 		answer_as_told(r, "session", "SESSION==");
 }
 
-static void serve_metadata(const struct request *r)
+static void serve_metadata(const struct web_request *r)
 {
 	char session[64];
 	struct key k cleanup(key_release) = {0};
@@ -290,10 +190,10 @@ static bool is_value(const char *form, const char *name, const char *want)
 	return got && strcmp(got, want) == 0;
 }
 
-static void serve_sts(const struct request *r)
+static void serve_sts(const struct web_request *r)
 {
 	struct key k cleanup(key_release) = {0};
-	char *xml cleanup(mem_freep) = NULL, *token cleanup(mem_freep) = file_text("token");
+	char *xml cleanup(mem_freep) = NULL, *token cleanup(mem_freep) = web_file(dir, "token");
 	char *session cleanup(mem_freep) = form_value(r->body, "RoleSessionName");
 	char type[64];
 
@@ -326,13 +226,13 @@ static void serve_sts(const struct request *r)
 
 static void *serve(void *arg)
 {
-	struct request r = {.fd = (int)(intptr_t)arg};
+	struct web_request r = {.fd = (int)(intptr_t)arg};
 
-	if (read_request(&r) == 0) {
+	if (web_read(&r) == 0) {
 		bool is_sts = strcmp(r.method, "POST") == 0;
-		char *line cleanup(mem_freep) = is_sts ? mem_strdup("sts") : mem_printf("%s %s", r.method, r.path);
+		char *line cleanup(mem_freep) = is_sts ? mem_strdup("sts\n") : mem_printf("%s %s\n", r.method, r.path);
 
-		write_log(line);
+		web_write(dir, "log", "a", line);
 		if (is_sts)
 			serve_sts(&r);
 		else if (strcmp(r.path, "/latest/api/token") == 0)
@@ -345,23 +245,6 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static int listen_somewhere(void)
-{
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t n = sizeof(at);
-	struct error err cleanup(err_clear) = ERROR_INIT;
-	char *path cleanup(mem_freep) = io_path_join(dir, "port"), *text cleanup(mem_freep) = NULL;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, n) < 0 || listen(fd, 64) < 0 ||
-		getsockname(fd, (struct sockaddr *)&at, &n) < 0)
-		die("listen");
-	text = mem_printf("%d\n", ntohs(at.sin_port));
-	if (io_replace_file(path, text, strlen(text), 0600, &err) < 0)
-		die(path);
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
 	int fd;
@@ -371,16 +254,12 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	dir = argv[1];
-	fd = listen_somewhere();
+	fd = web_listen(dir);
 	for (;;) {
-		int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		int client = web_accept(fd);
 		pthread_t thread;
 
-		if (client < 0 && errno != EINTR && errno != ECONNABORTED)
-			die("accept");
-		if (client < 0)
-			continue;
 		if (pthread_create(&thread, NULL, serve, (void *)(intptr_t)client) != 0 || pthread_detach(thread) != 0)
-			die("thread");
+			web_die("thread");
 	}
 }
