@@ -63,40 +63,19 @@ static void source_release(struct source *s)
 }
 
 /* Keeps this repository when it has the set, and a newer one than the one before. */
-static int try_source(struct step_context *ctx, const char *name, bool is_alone, struct source *best, struct error *err)
+static int try_source(struct step_context *ctx, const char *name, bool is_alone, void *arg, struct error *err)
 {
-	struct source s cleanup(source_release) = {.name = name};
+	struct source *best = arg, s cleanup(source_release) = {.name = name};
 
 	if (step_open_named(ctx, name, is_alone ? 0 : REPOSITORY_BRIEF, &s.repository, err) < 0 ||
 		backup_set_resolve(s.repository, step_str(ctx, "stack"), step_str(ctx, "backup"), &s.id, err) < 0)
 		return -1;
 	if (best->id && strcmp(best->id, s.id) >= 0)
-		return 0;
+		return 1;
 	source_release(best);
 	*best = s;
 	memset(&s, 0, sizeof(s)); /* it is the caller's now */
-	return 0;
-}
-
-/* The first that has it; of "latest" the newest of all that answer. */
-static int find_source(struct step_context *ctx, struct source *ret, struct error *err)
-{
-	const json_t *list = step_json(ctx, "from");
-	size_t count = json_array_size(list);
-	bool is_latest = strcmp(step_str(ctx, "backup"), "latest") == 0;
-	cleanup(err_clear) struct error first = ERROR_INIT, failure = ERROR_INIT;
-
-	for (size_t i = 0; i < count && (is_latest || !ret->id); i++) {
-		if (try_source(ctx, json_string_value(json_array_get(list, i)), count == 1, ret, &failure) == 0)
-			continue;
-		if (failure.class == ERR_CANCELLED)
-			return err_move(err, &failure);
-		if (first.class == ERR_NONE)
-			err_move(&first, &failure);
-	}
-	if (ret->id)
-		return 0;
-	return first.class != ERR_NONE ? err_move(err, &first) : err_set(err, ERR_CONFIG, "no repository is named");
+	return 1;
 }
 
 static int copy_run(struct step_context *ctx, struct error *err)
@@ -107,7 +86,8 @@ static int copy_run(struct step_context *ctx, struct error *err)
 	int copied;
 
 	atomic_store(&ctx->progress->phase, "copy");
-	if (find_source(ctx, &from, err) < 0 || step_open_named(ctx, step_str(ctx, "to"), REPOSITORY_CREATE, &to, err) < 0)
+	if (step_ask_repositories(ctx, "from", try_source, &from, err) < 0 ||
+		step_open_named(ctx, step_str(ctx, "to"), REPOSITORY_CREATE, &to, err) < 0)
 		return -1;
 	if (strcmp(from.repository->id, to->id) == 0)
 		return err_set(err, ERR_CONFIG, "repositories \"%s\" and \"%s\" are the same", from.repository->name, to->name);

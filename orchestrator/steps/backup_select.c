@@ -59,11 +59,11 @@ struct selection {
 	char *id;         /* NULL: none yet */
 	bool is_readable; /* in plain text, or with an identity */
 	const char *name; /* of the repository */
-	struct error first_failure;
 };
 
-static int ask_repository(struct step_context *ctx, const char *name, bool is_alone, struct selection *s, struct error *err)
+static int ask_repository(struct step_context *ctx, const char *name, bool is_alone, void *arg, struct error *err)
 {
+	struct selection *s = arg;
 	cleanup(repository_closep) struct repository *r = NULL;
 	cleanup(mem_freep) char *id = NULL;
 	int is_readable, order;
@@ -76,49 +76,48 @@ static int ask_repository(struct step_context *ctx, const char *name, bool is_al
 		return -1;
 	order = s->id ? strcmp(id, s->id) : 1;
 	if (order < 0 || (order == 0 && (s->is_readable || !is_readable)))
-		return 0;
+		return s->is_readable;
 	free(s->id);
 	s->id = take_ptr(id);
 	s->name = name;
 	s->is_readable = is_readable;
-	return 0;
+	return is_readable;
 }
 
-/*
- * The first repository that answers, has the set, and can be read; for "latest" the newest set of all that answer, so that one that
- * missed a night does not hide it.  One that is out of reach is passed over with a warning.
- */
-static int ask_repositories(struct step_context *ctx, struct selection *s, struct error *err)
+int step_ask_repositories(struct step_context *ctx, const char *param, step_set_ask *ask, void *arg, struct error *err)
 {
-	const json_t *list = step_json(ctx, "repository");
+	const json_t *list = step_json(ctx, param);
 	size_t count = json_array_size(list);
-	bool is_latest = strcmp(step_str(ctx, "backup"), "latest") == 0;
-	cleanup(err_clear) struct error failure = ERROR_INIT;
+	bool is_latest = strcmp(step_str(ctx, "backup"), "latest") == 0, is_found = false;
+	cleanup(err_clear) struct error first = ERROR_INIT, failure = ERROR_INIT;
+	int rc = 0;
 
-	for (size_t i = 0; i < count && (is_latest || !s->is_readable); i++) {
-		if (ask_repository(ctx, json_string_value(json_array_get(list, i)), count == 1, s, &failure) == 0)
+	for (size_t i = 0; i < count && (is_latest || rc <= 0); i++) {
+		rc = ask(ctx, json_string_value(json_array_get(list, i)), count == 1, arg, &failure);
+		is_found = is_found || rc >= 0;
+		if (rc >= 0)
 			continue;
 		if (failure.class == ERR_CANCELLED)
 			return err_move(err, &failure);
 		if (count > 1)
 			event_text(ctx->events, EVENT_WARNING, "%s", failure.message);
-		if (s->first_failure.class == ERR_NONE)
-			err_move(&s->first_failure, &failure);
+		if (first.class == ERR_NONE)
+			err_move(&first, &failure);
 	}
-	if (s->id)
+	if (is_found)
 		return 0;
-	return s->first_failure.class != ERR_NONE ? err_move(err, &s->first_failure)
-						  : err_set(err, ERR_CONFIG, "no repository is named");
+	return first.class != ERR_NONE ? err_move(err, &first) : err_set(err, ERR_CONFIG, "no repository is named");
 }
 
+/* The first that can be read, too. */
 int step_select_set(struct step_context *ctx, char **ret_id, struct error *err)
 {
 	struct selection s = {0};
-	int rc = ask_repositories(ctx, &s, err);
 
-	err_clear(&s.first_failure);
-	if (rc < 0)
+	if (step_ask_repositories(ctx, "repository", ask_repository, &s, err) < 0) {
+		free(s.id);
 		return -1;
+	}
 	step_output_str(ctx, "repository", s.name);
 	*ret_id = s.id;
 	return 0;

@@ -202,6 +202,11 @@ t_exit 0 hf backup --repository near
 id=$(hf list --repository near --output json | jq -r '.sets[-1].id')
 t_exit 0 hf copy latest --from safe --from near --to "$T_TMP/newest"
 t_match "$t_out" "$id"
+t_nomatch "$t_err" warning
+mv "$T_TMP/safe" "$T_TMP/safe.away"
+t_exit 0 hf copy latest --from safe --from near --to "$T_TMP/newest"
+mv "$T_TMP/safe.away" "$T_TMP/safe"
+t_match "$t_err" 'warning: .*"safe"' 'one that cannot be asked may have a newer one: it is told'
 
 t_begin a_passphrase_seals_and_opens
 cat >"$T_TMP/phrase.yaml" <<-YAML
