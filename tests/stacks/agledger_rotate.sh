@@ -134,7 +134,7 @@ t_match "$t_err" 'cannot be abandoned: step "no_way_back" is a point of no retur
 t_exit 0 book 'holdfast abandon RUN --force --yes' RUN="$(newest_run)"
 t_is "$(secrets_now API_KEY_SECRET)" "$(stack_value API_KEY_SECRET) $before" "both are there still"
 ledger_configure
-t_exit 0 holdfast backup
+HOLDFAST_DATABASE=$DATABASE_URL_MIGRATE t_exit 0 holdfast backup # as the runbook has it
 middle_set=$(last_set)
 t_exit 0 holdfast restore "$middle_set" --dry-run
 t_exit 7 holdfast run rotate-api-key-secret
