@@ -280,7 +280,7 @@ static const char *const *argv_of(struct command *c, const json_t *list)
 static void explain(struct printed *p, struct error *err)
 {
 	const struct buf *said = p->tail_err.len ? &p->tail_err : &p->tail_out;
-	cleanup(mem_freep) char *words = command_said(buf_str(said), said->len);
+	cleanup(mem_freep) char *words = command_said(&p->command->scrub, buf_str(said), said->len);
 	const char *log = p->command->log_path;
 
 	if (words && log)

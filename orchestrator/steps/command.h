@@ -92,9 +92,10 @@ int command_ask(struct command *c, const struct command_call *call, struct error
 /*
  * What matters of all that a failed program has printed, fit for an error's detail: its last lines, above them the first and the last one
  * that tell of an error ("ERROR:", "error:", an SQLSTATE) where these stand further up, and "…" for what is left out between.  Each line is cut,
- * and without what could steer a terminal.  Secrets must be out of it.  malloc'd; NULL where it has said nothing.
+ * and without what could steer a terminal.  Secrets that ${s} knows are taken out, as are passwords in URLs.  malloc'd; NULL where it has said
+ * nothing.
  */
-char *command_said(const char *text, size_t n) must_check;
+char *command_said(const struct scrub *s, const char *text, size_t n) must_check;
 
 /* A list parameter that names a program; NULL when it is absent or empty. */
 const json_t *command_argv(const struct step_context *ctx, const char *name);

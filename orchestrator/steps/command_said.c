@@ -86,7 +86,7 @@ static size_t colour_bytes(const char *p, const char *end)
 	return at < end && *at >= '@' && *at <= '~' ? (size_t)(at + 1 - p) : 0;
 }
 
-/* Colours stand in the middle of what is looked for, and what a terminal writes over is a line of its own. */
+/* Colours stand in the middle of what is looked for, and of secrets too; what a terminal writes over is a line of its own. */
 static void make_plain(const char *text, size_t n, struct buf *out)
 {
 	for (const char *p = text, *end = text + n; p < end; p++) {
@@ -97,6 +97,40 @@ static void make_plain(const char *text, size_t n, struct buf *out)
 		else
 			buf_putc(out, (char)(*p == '\r' ? '\n' : *p ? *p : ' '));
 	}
+}
+
+/* Of what stands behind "://", how many bytes are before the password, and of it; false: there is none. */
+static bool find_password(const char *p, const char *end, size_t *ret_before, size_t *ret_bytes)
+{
+	const char *stop = p, *at, *colon;
+
+	while (stop < end && !isspace((unsigned char)*stop) && *stop != '/' && *stop != '"')
+		stop++;
+	at = memrchr(p, '@', (size_t)(stop - p));
+	colon = at ? memchr(p, ':', (size_t)(at - p)) : NULL;
+	if (!colon || colon + 1 == at)
+		return false;
+	*ret_before = (size_t)(colon + 1 - p);
+	*ret_bytes = (size_t)(at - colon - 1);
+	return true;
+}
+
+/* Passwords in URLs, of whoever: a program reads them from files of its own, and nobody has told Holdfast of them. */
+static void mask_passwords(const char *text, size_t n, struct buf *out)
+{
+	const char *p = text, *end = text + n, *at;
+	size_t before, bytes;
+
+	while ((at = memmem(p, (size_t)(end - p), "://", 3))) {
+		buf_putn(out, p, (size_t)(at + 3 - p));
+		p = at + 3;
+		if (!find_password(p, end, &before, &bytes))
+			continue;
+		buf_putn(out, p, before);
+		buf_puts(out, "***");
+		p += before + bytes;
+	}
+	buf_putn(out, p, (size_t)(end - p));
 }
 
 static void pick(struct picked *ret, const char *text, size_t n)
@@ -134,15 +168,18 @@ static void show(struct buf *out, const struct line *l, size_t *shown)
 	*shown = l->number;
 }
 
-char *command_said(const char *text, size_t n)
+char *command_said(const struct scrub *s, const char *text, size_t n)
 {
-	cleanup(buf_release) struct buf plain = {0};
+	cleanup(buf_release) struct buf plain = {0}, safe = {0};
+	cleanup(mem_freep) char *clean = NULL;
 	struct picked p = {0};
 	struct buf out = {0};
 	size_t shown = 0, tail;
 
 	make_plain(text, n, &plain);
-	pick(&p, buf_str(&plain), plain.len);
+	clean = scrub_text(s, buf_str(&plain), plain.len); /* before lines are cut: half a secret is not found */
+	mask_passwords(clean, strlen(clean), &safe);
+	pick(&p, buf_str(&safe), safe.len);
 	if (p.count == 0)
 		return NULL;
 	tail = p.count > LAST_LINES ? p.count - LAST_LINES + 1 : 1;

@@ -191,9 +191,9 @@ static int tell_end(const struct child_result *r, const char *program, struct er
 }
 
 /* ${path} may be NULL. */
-static int explain(const struct buf *log, const char *path, struct error *err)
+static int explain(const struct said *said, const char *path, struct error *err)
 {
-	cleanup(mem_freep) char *words = command_said(buf_str(log), log->len);
+	cleanup(mem_freep) char *words = command_said(said->scrub, buf_str(&said->log), said->log.len);
 
 	if (words && path)
 		return err_detail(err, "%s\nWhat it has printed is in file \"%s\".", words, path);
@@ -226,7 +226,7 @@ static int run_program(struct step_context *ctx, const struct pg *pg, struct are
 	if (rc == 0 && result.exit_status != 0)
 		rc = tell_end(&result, spec.argv[0], err);
 	if (rc < 0)
-		rc = explain(&said.log, path, err);
+		rc = explain(&said, path, err);
 	if (rc < 0)
 		scrub_error(scrub, err);
 	return rc;

@@ -121,7 +121,8 @@ static void references_are_secrets_and_texts_are_not(void **state)
 
 static void assert_said(const char *text, const char *want)
 {
-	char *got cleanup(mem_freep) = command_said(text, strlen(text));
+	struct scrub s cleanup(scrub_release) = {0};
+	char *got cleanup(mem_freep) = command_said(&s, text, strlen(text));
 
 	if (!want)
 		assert_null(got);
@@ -162,7 +163,8 @@ static void assert_tells(const char *line, bool is_telling)
 {
 	char *text cleanup(mem_freep) = mem_printf("%s\n0\n1\n2\n3\n4\n5", line);
 	char *want cleanup(mem_freep) = is_telling ? mem_printf("%s\n…\n1\n2\n3\n4\n5", line) : mem_strdup("1\n2\n3\n4\n5");
-	char *got cleanup(mem_freep) = command_said(text, strlen(text));
+	struct scrub s cleanup(scrub_release) = {0};
+	char *got cleanup(mem_freep) = command_said(&s, text, strlen(text));
 
 	assert_string_equal(got, want);
 }
@@ -199,6 +201,7 @@ static void what_looks_like_a_reason(void **state)
 static void what_is_told_is_short_and_steers_no_terminal(void **state)
 {
 	char *line cleanup(mem_freep) = mem_printf("ERROR: %0600d", 1), *want cleanup(mem_freep) = NULL;
+	struct scrub s cleanup(scrub_release) = {0};
 	char *got cleanup(mem_freep) = NULL;
 
 	(void)state;
@@ -206,8 +209,25 @@ static void what_is_told_is_short_and_steers_no_terminal(void **state)
 	assert_said("a\tb\033]0;title\a\n\033[31", "a b ]0;title \n [31");
 	want = mem_printf("%.400s…", line);
 	assert_said(line, want);
-	got = command_said("a\0b", 3);
+	got = command_said(&s, "a\0b", 3);
 	assert_string_equal(got, "a b");
+}
+
+static void nothing_secret_is_told(void **state)
+{
+	struct scrub s cleanup(scrub_release) = {0};
+	char *text cleanup(mem_freep) = mem_printf("ERROR: %0380d abcd\033[1mefgh\033[0mijkl", 1);
+	char *want cleanup(mem_freep) = mem_printf("ERROR: %0380d ***", 1), *got cleanup(mem_freep) = NULL;
+
+	(void)state;
+	scrub_add(&s, "abcdefghijkl");
+	got = command_said(&s, text, strlen(text)); /* in colours, and where the line is cut */
+	assert_string_equal(got, want);
+	/* what nobody has told of */
+	assert_said("no postgres://u:file@pw@h:5432/d, amqp://u:pw@q", "no postgres://u:***@h:5432/d, amqp://u:***@q");
+	assert_said("{\"url\":\"redis://:pw\033[0mpw@h\",\"to\":\"a:b@c\"}", "{\"url\":\"redis://:***@h\",\"to\":\"a:b@c\"}");
+	assert_said("http://h:80/a:b@c https://u@h http://u:@h http://h:80 a:b@c x://",
+		"http://h:80/a:b@c https://u@h http://u:@h http://h:80 a:b@c x://");
 }
 
 static void exit_statuses_are_numbers_and_ranges(void **state)
@@ -330,6 +350,7 @@ int main(void)
 		cmocka_unit_test(reason_is_told_of_an_error_object),
 		cmocka_unit_test(what_looks_like_a_reason),
 		cmocka_unit_test(what_is_told_is_short_and_steers_no_terminal),
+		cmocka_unit_test(nothing_secret_is_told),
 		cmocka_unit_test(exit_statuses_are_numbers_and_ranges),
 		cmocka_unit_test(members_are_found_by_path),
 		cmocka_unit_test(differing_members_are_named),
