@@ -186,17 +186,37 @@ static int tell_unfenced(struct step_context *ctx, struct savepoint *s, struct e
 	return rc < 0 ? -1 : 0;
 }
 
+/* Oids repeat from server to server.  One that does not say which it is is known by where it is. */
+static int server_of(struct pg *pg, char **ret, struct error *err)
+{
+	static const char may_ask[] = "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')";
+	cleanup(mem_freep) char *may = NULL;
+
+	if (pg_value(pg, may_ask, &may, err) < 0)
+		return -1;
+	if (may && *may == 't')
+		return pg_value(pg, "SELECT system_identifier FROM pg_catalog.pg_control_system()", ret, err) < 0 ? -1 : 0;
+	*ret = mem_printf("%s-%s", PQhost(pg->conn), PQport(pg->conn));
+	for (char *c = strchr(*ret, '/'); c; c = strchr(c, '/'))
+		*c = '_'; /* the directory of a socket */
+	return 0;
+}
+
 /*
  * Which database was put back is told by names that are made from the run: two steps for one database would take each other's for their own.
  * The file is there before the note, so that a killed attempt finds its own name in it.
  */
 static int claim(struct step_context *ctx, struct savepoint *s, struct error *err)
 {
-	cleanup(mem_freep) char *name = mem_printf("savepoint-of-%lld", (long long)s->oid),
-				*path = io_path_join(ctx->run_dir, name);
+	cleanup(mem_freep) char *server = NULL, *name = NULL, *path = NULL;
 	cleanup(buf_release) struct buf other = {0};
-	int found = io_read_file(path, &other, err);
+	int found;
 
+	if (server_of(&s->pg, &server, err) < 0)
+		return -1;
+	name = mem_printf("savepoint-of-%lld-%s", (long long)s->oid, server);
+	path = io_path_join(ctx->run_dir, name);
+	found = io_read_file(path, &other, err);
 	if (found <= 0)
 		return found < 0 ? -1 : io_replace_file(path, ctx->step_id, strlen(ctx->step_id), 0600, err);
 	if (strcmp(buf_str(&other), ctx->step_id) == 0)

@@ -290,6 +290,20 @@ t_match "$t_err" 'hint:   A plan may have one database.savepoint step for a data
 t_is "$(state_of app)" "$before" 'the state of before is put back'
 drop_others
 
+t_begin databases_of_one_oid_on_two_servers
+oid=$(pg_sql "SELECT oid FROM pg_database WHERE datname = 'app'")
+pg_start other || exit 1
+pg_sql 'CREATE ROLE plain LOGIN CREATEDB; REVOKE EXECUTE ON FUNCTION pg_control_system FROM PUBLIC'
+pg_sql "CREATE DATABASE app OWNER plain OID $oid"
+printf '%s\n' 'name: up' 'on_failure: rollback' 'steps:' \
+	"- { id: keep, uses: database.savepoint, with: { database: host=$PG_ROOT/main dbname=app } }" \
+	"- { id: other, uses: database.savepoint, with: { database: host=$PGHOST user=plain dbname=app } }" >"$T_TMP/two.yaml"
+t_exit 0 "$HOLDFAST" run "$T_TMP/two.yaml" --stack app -d "host=$PG_ROOT/main dbname=app"
+t_is "$(databases) $(pg_use main; databases)" "app app_before_$(tag) app app_before_$(tag)"
+pg_remove other
+pg_use main
+drop_others
+
 t_begin without_a_set_nothing_can_be_put_back
 plan restore 'ALTER TABLE orders ADD COLUMN extra int'
 sed -i 's/, backup: latest//' "$T_TMP/plan.yaml"
