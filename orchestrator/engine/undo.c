@@ -53,31 +53,45 @@ static enum outcome undo_step(struct run *run, const struct plan_step *step, str
 	return out;
 }
 
-/* A point of no return that was in flight: the world knows whether it was passed. */
-static enum outcome settle(struct run *run, const struct plan_step *step, struct error *err)
+/*
+ * Of a run inside a step, a point of no return that cannot be asked (its repository is out of reach) counts as passed: nothing before it is
+ * undone, which is safe either way.  The step around it decides what that means for the run around, which may be keeping a service down
+ * and clients out.  A run of its own is not closed over such a question: it is stuck, and a resume asks again.
+ */
+static bool may_stay_unknown(struct run *run, const struct plan_step *step, struct error *err)
 {
-	struct step_record *rec = state_step(&run->state, step->id);
+	char *text cleanup(mem_freep) = NULL;
+
+	if (!run->outer || run->is_journal_lost || err->class == ERR_CANCELLED)
+		return false;
+	text = mem_printf(
+		"whether step \"%s\" of plan \"%s\" was done is not known; it and the steps before it stay as they are: %s",
+		step->id, run->plan.name, err->message);
+	run_emit(run, (struct event){.kind = EVENT_WARNING, .text = text, .detail = err->detail, .hint = err->hint}, step);
+	err_clear(err);
+	return true;
+}
+
+/* Whether ${step}, which has an effect, is a point of no return that was passed.  Of one that was in flight the world knows. */
+static enum outcome settle(struct run *run, const struct plan_step *step, bool *ret_is_passed, struct error *err)
+{
 	json_t *outputs cleanup(json_decrefpp) = NULL;
+	bool is_known = state_step(&run->state, step->id)->state == STEP_DONE || !step->kind->probe;
 	enum outcome out;
 	int rc = 0;
 
-	if (!step->kind->is_point_of_no_return || !rec->has_effect || rec->state == STEP_DONE || !step->kind->probe)
+	*ret_is_passed = step->kind->is_point_of_no_return; /* one that cannot tell counts as passed */
+	if (!step->kind->is_point_of_no_return || is_known)
 		return WENT_ON;
 	out = ask(run, step, VERB_PROBE, &rc, &outputs, err);
-	if (out != WENT_ON || rc == 0)
-		return out;
-	rc = run_record(run,
-		json_pack("{s:s, s:s, s:O, s:b}", "type", "step.done", "step", step->id, "outputs", outputs, "found", 1), err);
+	if (out != WENT_ON)
+		return out == FAILED && may_stay_unknown(run, step, err) ? WENT_ON : out;
+	*ret_is_passed = rc > 0;
+	if (rc > 0)
+		rc = run_record(run,
+			json_pack("{s:s, s:s, s:O, s:b}", "type", "step.done", "step", step->id, "outputs", outputs, "found", 1),
+			err);
 	return rc < 0 ? FAILED : WENT_ON;
-}
-
-static bool is_passed(const struct run *run, const struct plan_step *step)
-{
-	const struct step_record *rec = state_step((struct run_state *)(uintptr_t)&run->state, step->id);
-
-	if (!step->kind->is_point_of_no_return || !rec->has_effect)
-		return false;
-	return rec->state == STEP_DONE || !step->kind->probe; /* one that cannot tell counts as passed */
 }
 
 /* ${ret_wall}: the step nothing before which may be undone, or NULL; ${ret_at}: the step where it stopped. */
@@ -86,6 +100,7 @@ static enum outcome undo_all(
 {
 	for (size_t i = run->plan.forward_count; i-- > 0;) {
 		const struct plan_step *step = &run->plan.steps[i];
+		bool is_passed = false;
 		enum outcome out;
 
 		*ret_at = step;
@@ -93,10 +108,10 @@ static enum outcome undo_all(
 			continue;
 		out = run_may_go_on(run);
 		if (out == WENT_ON)
-			out = settle(run, step, err);
+			out = settle(run, step, &is_passed, err);
 		if (out != WENT_ON)
 			return out;
-		if (is_passed(run, step)) {
+		if (is_passed) {
 			*ret_wall = step;
 			return WENT_ON;
 		}

@@ -98,3 +98,13 @@ for at in "journal:$commit" "record:$((commit + 1))"; do
 	t_run "$HOLDFAST" resume "$(last_run)"
 	t_is "$t_status $(rows) $(no_sets)" '0 300 ' "killed at $at: resumed to the end"
 done
+
+t_begin a_set_that_cannot_be_asked_for_holds_up_nobody
+reset
+HOLDFAST_CRASH_AT=journal:$commit run
+mv "$T_TMP/repository" "$T_TMP/away"
+t_run "$HOLDFAST" resume "$(last_run)"
+t_is "$t_status" 7 'committing fails, and the way back goes on'
+t_match "$t_err" 'warning: whether step "commit" of plan "backup" was done is not known; it and the steps before it stay as they are: .*"'"$T_TMP"'/repository" does not exist.*first: undone'
+mv "$T_TMP/away" "$T_TMP/repository"
+t_isnt "$(no_sets)" '' 'the archive is left to prune'

@@ -32,8 +32,47 @@ static const struct step_kind kind_fence = {.name = "test.fence", .run = fence_r
 static const char fenced_plan[] =
 	"name: fenced\nparameters: { pass: { secret: true } }\nsteps: [ { id: up, uses: test.fence } ]\n";
 
+/* test.unsure: a point of no return that fails on its way. */
+static int unsure_run(struct step_context *ctx, struct error *err)
+{
+	(void)ctx;
+	return err_set(err, ERR_FAILED, "no further");
+}
+
+static int unsure_probe(struct step_context *ctx, struct error *err)
+{
+	struct world *w = ctx->host;
+
+	if (w->is_signalled)
+		cancel_request(&w->cancel, CANCEL_SIGNAL);
+	return cancel_check(ctx->cancel, err) < 0 ? -1 : act_probe(ctx, err);
+}
+
+static const struct step_kind kind_unsure = {
+	.name = "test.unsure", .probe = unsure_probe, .run = unsure_run, .is_point_of_no_return = true};
+
+/* test.keep: what is inside may stay done. */
+static int keep_undo(struct step_context *ctx, struct error *err)
+{
+	if (nest_undo(ctx, err) == 0)
+		return 0;
+	if (err->class != ERR_REFUSED)
+		return -1;
+	err_clear(err);
+	return 0;
+}
+
+static const struct step_kind kind_keep = {
+	.name = "test.keep", .params = nest_params, .probe = nest_probe, .run = nest_run, .undo = keep_undo};
+
+#define UNSURE_STEPS \
+	"  - { id: one, uses: file.write, with: { name: unsure, text: x } }\n" \
+	"  - { id: line, uses: test.unsure }\n"
+
 static const char *find_fenced(const char *name)
 {
+	if (strcmp(name, "unsure") == 0)
+		return "name: unsure\nparameters: { pass: { secret: true } }\nsteps:\n" UNSURE_STEPS;
 	if (strcmp(name, "slow") == 0)
 		return "name: slow\nparameters: { pass: { secret: true } }\nsteps:\n"
 		       "  - { id: act, uses: test.act, stall: 0, with: { wait: 1h } }\n";
@@ -41,7 +80,7 @@ static const char *find_fenced(const char *name)
 }
 
 static const struct step_kind *const kinds[] = {
-	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &kind_fence, NULL};
+	&kind_write, &kind_append, &kind_final, &kind_act, &kind_check, &kind_nest, &kind_fence, &kind_unsure, &kind_keep, NULL};
 
 static int setup(void **state)
 {
@@ -214,6 +253,44 @@ static void a_point_of_no_return_inside_keeps_it(void **state)
 	}
 }
 
+static void one_inside_that_cannot_be_asked_holds_up_nobody(void **state)
+{
+	struct fixture *f = *state;
+
+	f->w.is_probe_failing = true;
+	f->w.is_signalled = true; /* a signal is no answer either, and the next start asks again */
+	start(f,
+		"name: outer\non_failure: rollback\nparameters: { pass: { secret: true } }\nsteps:\n"
+		"  - { id: before, uses: file.write, with: { name: before, text: x } }\n"
+		"  - { id: keep, uses: test.keep, with: { pass: \"${pass}\", plan: unsure } }\n");
+	assert_int_equal(f->r.status, RUN_INTERRUPTED);
+	assert_file(&f->w, "before", "x");
+	cancel_reset(&f->w.cancel);
+	f->w.is_signalled = false;
+	resume(f);
+	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
+	assert_string_equal(f->r.error.message, "no further");
+	assert_file(&f->w, "before", "");
+	assert_file(&f->w, "unsure", "x");
+	assert_non_null(strstr(buf_str(&f->w.log),
+		"warning keep/line: whether step \"line\" of plan \"unsure\" was done is not known; it and the steps before it stay as "
+		"they are: the world gives no answer\nundone keep\nundone before\n"));
+}
+
+static void a_run_of_its_own_waits_for_the_answer(void **state)
+{
+	struct fixture *f = *state;
+
+	f->w.is_probe_failing = true;
+	start(f, "name: own\non_failure: rollback\nparameters: { pass: { secret: true } }\nsteps:\n" UNSURE_STEPS);
+	assert_int_equal(f->r.status, RUN_STUCK);
+	assert_file(&f->w, "unsure", "x");
+	f->w.is_probe_failing = false;
+	resume(f);
+	assert_int_equal(f->r.status, RUN_ROLLED_BACK);
+	assert_file(&f->w, "unsure", "");
+}
+
 static const char fenced_outer[] = "name: outer\nsteps:\n"
 				   "  - { id: nest, uses: test.nest, with: { plan: fenced } }\n";
 static const char beside_plan[] = "name: beside\nsteps: [ { id: one, uses: file.write, with: { name: one, text: x } } ]\n";
@@ -290,6 +367,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_signal_reaches_it, setup, fixture_close),
 		cmocka_unit_test_setup_teardown(the_steps_deadline_ends_it, setup, fixture_close),
 		cmocka_unit_test_setup_teardown(it_is_undone_with_its_step, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(one_inside_that_cannot_be_asked_holds_up_nobody, setup, fixture_close),
+		cmocka_unit_test_setup_teardown(a_run_of_its_own_waits_for_the_answer, setup, fixture_close),
 		cmocka_unit_test_setup_teardown(a_fence_inside_is_taken_down_by_the_next_start, setup, fixture_close),
 		cmocka_unit_test_setup_teardown(a_set_that_is_needed_inside_is_needed, setup, fixture_close),
 		cmocka_unit_test_setup_teardown(a_point_of_no_return_inside_keeps_it, setup, fixture_close),
