@@ -57,12 +57,13 @@ int step_open_repository(struct step_context *ctx, struct repository **ret, stru
 int step_open_named(
 	struct step_context *ctx, const char *name, unsigned flags, struct repository **ret, struct error *err) must_check;
 
-/* Asks repository  for the set of parameter "backup": 1 this one will do, 0 it has it, but a better one is welcome, -1.  is_alone: no other
- * is asked. */
+/* Asks repository ${name} for the set of parameter "backup": 1 this one will do, 0 it has it, but a better one is welcome, -1.
+ * is_alone: no other is asked. */
 typedef int step_set_ask(struct step_context *ctx, const char *name, bool is_alone, void *arg, struct error *err);
 /*
- * Asks the repositories of list parameter  until one will do; for "latest" all of them, so that one that missed a night does not
- * hide the newest.  One that is out of reach or has no such set is passed over with a warning; where all are, the first's error is told.
+ * Asks the repositories of list parameter ${param} until one will do; for "latest" all of them, so that one that missed a night does
+ * not hide the newest.  One that is out of reach or has no such set is passed over with a warning; where all are, the first's error is
+ * told.
  */
 int step_ask_repositories(
 	struct step_context *ctx, const char *param, step_set_ask *ask, void *arg, struct error *err) must_check;
