@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/io.h"
 #include "orchestrator/stack/secrets.h"
 
 /* How many bytes of ${name} are the name of the secret itself; the rest says that it is the one before it. */
@@ -18,7 +19,34 @@ static bool is_previous(const char *name)
 	return base_bytes(name) < strlen(name);
 }
 
+static const char *reference_of(const struct step_context *ctx, const char *name)
+{
+	return json_string_value(json_object_get(step_json(ctx, "secrets"), name));
+}
+
 /* --- of a backup --------------------------------------------------------------------------------------------------------- */
+
+/* Of a secret that is not to be had: whether its place is empty, and not merely unreadable. */
+static bool is_put_away(const char *reference)
+{
+	static const char file[] = "file:";
+	struct buf b cleanup(buf_release) = {.max = 64}; /* no more than an end of line is looked for */
+	struct error why cleanup(err_clear) = ERROR_INIT;
+	int found;
+
+	if (strncmp(reference, file, strlen(file)) != 0)
+		return true; /* a variable, a key of an env file: what cannot be read there is an error */
+	found = io_read_file(reference + strlen(file), &b, &why);
+	return found == 0 || (found > 0 && strspn(buf_str(&b), "\r\n") == b.len);
+}
+
+/* Whether ${name} is the one before another, of which there is none at present. */
+static bool is_no_rotation(const struct step_context *ctx, const char *name, const char *reference)
+{
+	char *base cleanup(mem_freep) = mem_strndup(name, base_bytes(name));
+
+	return is_previous(name) && reference_of(ctx, base) && is_put_away(reference);
+}
 
 static void note_one(struct step_context *ctx, const char *name, const char *reference, struct inventory *inv)
 {
@@ -27,7 +55,7 @@ static void note_one(struct step_context *ctx, const char *name, const char *ref
 	struct fingerprint f;
 	int found = secret_read(reference, &secret, &why);
 
-	if (found == 0 && is_previous(name)) /* there is no rotation */
+	if (found == 0 && is_no_rotation(ctx, name, reference))
 		return;
 	if (found <= 0 || fingerprint_make(secret, &f, &why) < 0) {
 		event_text(
@@ -57,7 +85,7 @@ void step_secrets_note(struct step_context *ctx, struct inventory *inv)
 struct compared {
 	struct buf others, unknown;
 	size_t count;
-	bool is_of_rotation; /* the set */
+	bool is_of_rotation; /* the set, of one that differs */
 };
 
 static void compared_release(struct compared *c)
@@ -92,7 +120,7 @@ static int is_same(const struct inv_secret *s, const char *reference, bool *ret_
 static int is_same_as_previous(struct step_context *ctx, const struct inv_secret *s, const char *base, struct error *err)
 {
 	char *name cleanup(mem_freep) = mem_printf("%s" SECRET_PREVIOUS, base);
-	const char *reference = json_string_value(json_object_get(step_json(ctx, "secrets"), name));
+	const char *reference = reference_of(ctx, name);
 	struct error why cleanup(err_clear) = ERROR_INIT;
 	bool is_there;
 	int rc = reference ? is_same(s, reference, &is_there, &why, err) : 0;
@@ -109,7 +137,7 @@ static int is_same_as_previous(struct step_context *ctx, const struct inv_secret
 static int compare(struct step_context *ctx, const struct inv_secret *s, struct compared *c, struct error *err)
 {
 	char *base cleanup(mem_freep) = mem_strndup(s->name, base_bytes(s->name));
-	const char *reference = json_string_value(json_object_get(step_json(ctx, "secrets"), base));
+	const char *reference = reference_of(ctx, base) ? reference_of(ctx, base) : reference_of(ctx, s->name);
 	struct error why cleanup(err_clear) = ERROR_INIT;
 	bool is_there;
 	int rc;
@@ -155,6 +183,24 @@ static int differ(struct step_context *ctx, const char *backup_id, const struct 
 		is_many ? "secrets" : "secret");
 }
 
+static bool has_secret(const struct inventory *inv, const char *name)
+{
+	for (size_t i = 0; i < inv->secrets_count; i++) {
+		if (strcmp(inv->secrets[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the set has both ${name} and the one before or after it. */
+static bool is_one_of_two(const struct inventory *inv, const char *name)
+{
+	char *other cleanup(mem_freep) = is_previous(name) ? mem_strndup(name, base_bytes(name))
+							   : mem_printf("%s" SECRET_PREVIOUS, name);
+
+	return has_secret(inv, other);
+}
+
 int step_secrets_check(struct step_context *ctx, const char *backup_id, const struct inventory *inv, struct error *err)
 {
 	struct compared c cleanup(compared_release) = {0};
@@ -163,13 +209,13 @@ int step_secrets_check(struct step_context *ctx, const char *backup_id, const st
 		const struct inv_secret *s = &inv->secrets[i];
 		int rc = compare(ctx, s, &c, err);
 
-		c.is_of_rotation = c.is_of_rotation || is_previous(s->name);
 		if (rc < 0)
 			return -1;
 		if (rc > 0)
 			continue;
 		add_name(&c.others, s->name);
 		c.count++;
+		c.is_of_rotation = c.is_of_rotation || is_one_of_two(inv, s->name);
 	}
 	if (c.unknown.len)
 		event_text(ctx->events, EVENT_WARNING,

@@ -4,7 +4,7 @@
  *
  * While a secret is rotated there are two of it.  NAME.previous among the secrets says where the one before NAME stands, as long as there is
  * one: a set that is made then notes both, for its rows may be of either; it is restored only where both are.  A set from before fits where
- * its secret is the previous one.
+ * its secret is the previous one.  NAME.previous without NAME is a secret like any other.
  */
 #ifndef STEPS_SECRET_FINGERPRINTS_H
 #define STEPS_SECRET_FINGERPRINTS_H
@@ -15,7 +15,7 @@
 #define SECRET_PREVIOUS ".previous"
 
 /* Adds a fingerprint of each secret of parameter "secrets" to ${inv}.  One that is not there is told as a warning, unless it is a
- * previous one: it keeps no backup from being made. */
+ * previous one whose place is empty: it keeps no backup from being made. */
 void step_secrets_note(struct step_context *ctx, struct inventory *inv);
 /*
  * Compares those of ${inv} with parameter "secrets".  ERR_REFUSED names which differ; with parameter "accept_other_secrets" that is a

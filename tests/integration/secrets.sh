@@ -120,6 +120,34 @@ t_exit 10 "$HOLDFAST" restore "${sets[within]}" --dry-run
 t_match "$t_err" 'secret "API_KEY_SECRET.previous" is not the one' 'though nothing says where it stands'
 t_is "$(leaks "$repository" "$HOLDFAST_STATE_DIR")" ''
 
+t_begin another_secret_that_differs_is_no_matter_of_the_rotation
+sed -i "/API_KEY_SECRET:/a\\      API_KEY_SECRET.previous: { env_file: $env, key: API_KEY_SECRET_PREVIOUS }" "$HOLDFAST_CONFIG"
+secrets_are second first
+SESSION_KEY=another-session-key t_exit 10 "$HOLDFAST" restore "${sets[within]}" --dry-run
+t_match "$t_err" 'secret "SESSION_KEY" is not the one'
+t_nomatch "$t_err" 'rotation'
+
+t_begin a_previous_secret_that_cannot_be_read_is_told
+mkdir "$T_TMP/old"
+sed -i "s|\(API_KEY_SECRET.previous:\).*|\1 file:$T_TMP/old|" "$HOLDFAST_CONFIG"
+t_exit 0 "$HOLDFAST" backup
+t_match "$t_err" "secret \"API_KEY_SECRET.previous\" has no fingerprint in the backup set: file:$T_TMP/old: .*Is a directory"
+rmdir "$T_TMP/old"
+echo >"$T_TMP/old"
+t_exit 0 "$HOLDFAST" backup
+t_nomatch "$t_err" 'fingerprint' 'an empty file: there is no rotation'
+
+t_begin a_previous_secret_alone_is_one_like_any_other
+sed -i '/API_KEY_SECRET:/d' "$HOLDFAST_CONFIG"
+t_exit 0 "$HOLDFAST" backup
+t_match "$t_err" 'secret "API_KEY_SECRET.previous" has no fingerprint in the backup set: .* is empty'
+echo alone-api-secret >"$T_TMP/old"
+t_exit 0 "$HOLDFAST" backup
+echo changed-api-secret >"$T_TMP/old"
+t_exit 10 "$HOLDFAST" restore latest --dry-run
+t_match "$t_err" 'secret "API_KEY_SECRET.previous" is not the one'
+t_nomatch "$t_err" 'rotation|not compared'
+
 # --- rotation ----------------------------------------------------------------------------------------------------------------
 
 # A stand-in for an application with two secrets: "start" reads the file, "rehash" moves what is stored to the present secret, "verify"
