@@ -11,24 +11,54 @@
 #include "orchestrator/postgres/restore_private.h"
 #include "orchestrator/postgres/savepoint.h"
 
+/* What a role that is no superuser may lack of what it needs to rename another role's database and to give it a copy of that. */
+static const struct {
+	const char *privilege;
+	int since;
+	const char *of, *lack, *hint;
+} lacks[] = {
+	{"MEMBER", 0, "of which", "is no member: it could not rename it",
+		"Make the role a member of the database's owner (GRANT)."},
+	{"USAGE", 0, "whose privileges", "does not inherit: it could not rename it",
+		"Let the role inherit what the database's owner may (ALTER ROLE … INHERIT; from PostgreSQL 16 on GRANT … WITH INHERIT TRUE, SET TRUE)."},
+	{"SET", 160000, "to which", "may not give anything: it could not put a copy in its place",
+		"Let the role act as the database's owner (GRANT … WITH SET TRUE)."},
+};
+
+/* The first that it lacks says enough. */
+static int check_owner(struct pg *maintenance, const char *database, struct blockers *b, struct error *err)
+{
+	for (size_t i = 0; i < array_len(lacks) && maintenance->server_version >= lacks[i].since; i++) {
+		PGresult *res cleanup(pg_clearp) = NULL;
+
+		if (pg_query(maintenance,
+			    "SELECT pg_catalog.pg_get_userbyid(datdba), current_user FROM pg_catalog.pg_database WHERE datname = $1 "
+			    "AND NOT pg_catalog.pg_has_role(datdba, $2)",
+			    2, (const char *const[]){database, lacks[i].privilege}, &res, err) < 0)
+			return -1;
+		if (!PQntuples(res))
+			continue;
+		blockers_add(b, lacks[i].hint, "Database \"%s\" belongs to role \"%s\", %s role \"%s\" %s.", database,
+			PQgetvalue(res, 0, 0), lacks[i].of, PQgetvalue(res, 0, 1), lacks[i].lack);
+		break;
+	}
+	return 0;
+}
+
 int savepoint_check_role(struct pg *maintenance, const char *database, struct blockers *b, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
 
-	if (pg_query(maintenance,
-		    "SELECT r.rolname, r.rolsuper OR r.rolcreatedb, pg_catalog.pg_has_role(d.datdba, 'MEMBER'), pg_catalog.pg_get_userbyid(d.datdba) "
-		    "FROM pg_catalog.pg_roles r, pg_catalog.pg_database d WHERE r.rolname = current_user AND d.datname = $1",
-		    1, (const char *const[]){database}, &res, err) < 0)
+	if (pg_exec(maintenance, "SELECT rolname, rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user",
+		    &res, err) < 0)
 		return err_context(err, "could not look what the role may do to database \"%s\"", database);
 	if (PQntuples(res) && *PQgetvalue(res, 0, 1) != 't')
 		blockers_add(b, "Let the role create databases (ALTER ROLE … CREATEDB).",
 			"Role \"%s\" may not create databases: it could not put database \"%s\" back.", PQgetvalue(res, 0, 0),
 			database);
-	if (PQntuples(res) && *PQgetvalue(res, 0, 2) != 't')
-		blockers_add(b, "Make the role a member of the database's owner (GRANT).",
-			"Database \"%s\" belongs to role \"%s\", of which role \"%s\" is no member: it could not rename it.",
-			database, PQgetvalue(res, 0, 3), PQgetvalue(res, 0, 0));
-	return 0;
+	return check_owner(maintenance, database, b, err) < 0
+		? err_context(err, "could not look what the role may do to database \"%s\"", database)
+		: 0;
 }
 
 /* --- a restore -------------------------------------------------------------------------------------------------------------- */

@@ -120,6 +120,8 @@ int swap_unfence(struct pg *maintenance, const char *database, int64_t limit, st
 	if (is_fenced)
 		return pg_execf(maintenance, err, "ALTER DATABASE %s CONNECTION LIMIT %lld; ALTER DATABASE %s RESET " NOTE, ident,
 			(long long)noted, ident);
+	if (noted == limit) /* a role that may not put a fence up need not lift one */
+		return 0;
 	return pg_execf(maintenance, err, "ALTER DATABASE %s CONNECTION LIMIT %lld", ident, (long long)limit);
 }
 

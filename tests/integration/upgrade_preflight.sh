@@ -116,6 +116,22 @@ for more in 'no_owner: true' 'map_role: { postgres: owner }' 'skip_backup: true'
 done
 preflight 0 "$preflight"
 
+t_begin a_member_without_the_privileges_of_the_owner
+psql -XAtqd app -c 'CREATE ROLE cautious LOGIN NOINHERIT CREATEDB' -c 'GRANT owner TO cautious' -c 'GRANT SELECT ON orders TO cautious'
+for method in copy restore; do
+	database="'user=cautious dbname=app'" preflight 10 "version: 1.2.0, from: 1.1.9, method: $method"
+	t_match "$t_err" 'Database "app" belongs to role "owner", whose privileges role "cautious" does not inherit: it could not rename it.' "$method"
+	t_match "$t_err" 'hint:   Let the role inherit what the database'\''s owner may \(ALTER ROLE … INHERIT; from'
+done
+psql -XAtqd app -c 'ALTER ROLE cautious INHERIT'
+database="'user=cautious dbname=app'" preflight 0 'version: 1.2.0, from: 1.1.9, method: copy'
+psql -XAtqd app -c 'ALTER ROLE cautious NOINHERIT'
+printf '%s\n' 'name: play' 'on_failure: rollback' 'steps:' \
+	"- { id: keep, uses: database.savepoint, with: { database: 'user=cautious dbname=app' } }" >"$T_TMP/plan.yaml"
+t_exit 7 "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app
+t_match "$t_err" 'must be owner of database app'
+t_match "$t_err" 'keep: undone'
+
 t_begin the_age_of_the_newest_backup_is_told
 more="version: 1.2.0, from: 1.1.9, stack: app, repository: [$T_TMP/repository, $T_TMP/none]"
 preflight 0 "$more"
