@@ -15,8 +15,6 @@
 #include "base/json.h"
 #include "orchestrator/steps/common.h"
 
-#define TAIL_BYTES ((size_t)16 << 10)
-#define TAIL_LOOSE_BYTES ((size_t)64 << 10)
 #define LINE_MAX_BYTES ((size_t)32 << 10)
 
 /* --- where it runs --------------------------------------------------------------------------------------------------------------- */
@@ -161,9 +159,9 @@ static bool is_expected(const json_t *list, int exit_status)
 struct printed {
 	struct command *command;
 	const struct command_call *call;
-	struct buf held_out, held_err; /* by the scrubber */
-	struct buf line_out, line_err; /* begun, and not in the log yet: lines of the two must not mix */
-	struct buf tail_out, tail_err; /* for an error's detail */
+	struct buf held_out, held_err;     /* by the scrubber */
+	struct buf line_out, line_err;     /* begun, and not in the log yet: lines of the two must not mix */
+	struct words words_out, words_err; /* for an error's detail */
 	size_t out_max;
 	bool is_cut_told;
 };
@@ -174,8 +172,8 @@ static void printed_release(struct printed *p)
 	buf_release(&p->held_err);
 	buf_release(&p->line_out);
 	buf_release(&p->line_err);
-	buf_release(&p->tail_out);
-	buf_release(&p->tail_err);
+	words_release(&p->words_out);
+	words_release(&p->words_err);
 }
 
 static void log_bytes(struct command *c, const char *text, size_t n)
@@ -209,16 +207,6 @@ static void log_lines(struct command *c, struct buf *line, const char *text, siz
 	line->len -= ready;
 }
 
-static void keep_tail(struct buf *tail, const char *text, size_t n)
-{
-	buf_putn(tail, text, n);
-	if (tail->len <= TAIL_LOOSE_BYTES)
-		return;
-	memmove(tail->data, tail->data + tail->len - TAIL_BYTES, TAIL_BYTES);
-	tail->len = TAIL_BYTES;
-	tail->data[TAIL_BYTES] = '\0';
-}
-
 static int keep_output(struct printed *p, const char *text, size_t n, struct error *err)
 {
 	struct buf *out = p->call->out;
@@ -247,7 +235,7 @@ static int take(struct printed *p, bool is_err, const char *text, size_t n, bool
 	log_lines(p->command, is_err ? &p->line_err : &p->line_out, clean.data, clean.len, is_last);
 	if (clean.len == 0)
 		return 0;
-	keep_tail(is_err ? &p->tail_err : &p->tail_out, clean.data, clean.len);
+	words_feed(is_err ? &p->words_err : &p->words_out, clean.data, clean.len);
 	return is_err || !p->call->out ? 0 : keep_output(p, clean.data, clean.len, err);
 }
 
@@ -279,9 +267,9 @@ static const char *const *argv_of(struct command *c, const json_t *list)
 /* What matters of its words, and where the others are. */
 static void explain(struct printed *p, struct error *err)
 {
-	const struct buf *said = p->tail_err.len ? &p->tail_err : &p->tail_out;
-	cleanup(mem_freep) char *words = command_said(&p->command->scrub, buf_str(said), said->len);
-	const char *log = p->command->log_path;
+	const struct scrub *scrub = &p->command->scrub;
+	cleanup(mem_freep) char *of_err = words_shown(&p->words_err, scrub), *of_out = words_shown(&p->words_out, scrub);
+	const char *words = of_err ? of_err : of_out, *log = p->command->log_path;
 
 	if (words && log)
 		err_detail(err, "%s\nAll it has printed is in file \"%s\".", words, log);

@@ -89,13 +89,29 @@ int command_run(struct command *c, const struct command_call *call, struct error
 /* The same where another exit status is an answer: 1 as expected, 0 not, -1 when it could not be asked (or was ended by a signal). */
 int command_ask(struct command *c, const struct command_call *call, struct error *err) must_check;
 
+#define WORDS_LAST_LINES 5
+
+struct words_line {
+	size_t number; /* among those that are not blank, from 1; 0: there is none */
+	struct buf text;
+};
+/* What is kept of all that a program prints, as it prints it.  A zeroed struct has heard nothing. */
+struct words {
+	struct buf begun;                         /* a line */
+	struct words_line first, last;            /* that tell of an error: "ERROR:", "error:", an SQLSTATE */
+	struct words_line tail[WORDS_LAST_LINES]; /* number N is at N % WORDS_LAST_LINES */
+	size_t count;
+};
+void words_feed(struct words *w, const char *text, size_t n);
+void words_release(struct words *w);
 /*
- * What matters of all that a failed program has printed, fit for an error's detail: its last lines, above them the first and the last one
- * that tell of an error ("ERROR:", "error:", an SQLSTATE) where these stand further up, and "…" for what is left out between.  Each line is cut,
- * and without what could steer a terminal.  Secrets that ${s} knows are taken out, as are passwords in URLs.  malloc'd; NULL where it has said
- * nothing.
+ * What matters of it when the program has failed and will say no more, fit for an error's detail: its last lines, above them the first and
+ * the last one that tell of an error where these stand further up, and "…" for what is left out between.  Each line is cut, and without what
+ * could steer a terminal.  Secrets that ${scrub} knows are taken out, as are passwords in URLs.  malloc'd; NULL where it has said nothing.
  */
-char *command_said(const struct scrub *s, const char *text, size_t n) must_check;
+char *words_shown(struct words *w, const struct scrub *scrub) must_check;
+/* The same of a whole text. */
+char *command_said(const struct scrub *scrub, const char *text, size_t n) must_check;
 
 /* A list parameter that names a program; NULL when it is absent or empty. */
 const json_t *command_argv(const struct step_context *ctx, const char *name);

@@ -9,20 +9,9 @@
 #include <strings.h>
 #include "orchestrator/steps/command.h"
 
-#define LAST_LINES 5
 #define LINE_SHOWN_BYTES ((size_t)400)
+#define LINE_KEPT_BYTES ((size_t)32 << 10) /* the rest of a longer line is not looked at */
 #define SQLSTATE_BYTES 5
-
-struct line {
-	size_t number; /* among those that are not blank, from 1; 0: there is none */
-	const char *start;
-	size_t bytes;
-};
-
-struct picked {
-	struct line first, last, tail[LAST_LINES]; /* tail: number N is at N % LAST_LINES */
-	size_t count;
-};
 
 /* --- what tells ------------------------------------------------------------------------------------------------------------------ */
 
@@ -49,27 +38,27 @@ static bool has_code(const char *p, const char *end)
 	return false;
 }
 
-static bool has_word(const struct line *l, const char *word)
+static bool has_word(const struct buf *l, const char *word)
 {
-	return memmem(l->start, l->bytes, word, strlen(word)) != NULL;
+	return memmem(l->data, l->len, word, strlen(word)) != NULL;
 }
 
 /* "ERROR:" of psql, "error:" of node-postgres, "TypeError:" */
-static bool has_error(const struct line *l)
+static bool has_error(const struct buf *l)
 {
 	static const char word[] = "error:";
 
-	for (size_t i = 0; i + sizeof(word) - 1 <= l->bytes; i++) {
-		if (strncasecmp(l->start + i, word, sizeof(word) - 1) == 0)
+	for (size_t i = 0; i + sizeof(word) - 1 <= l->len; i++) {
+		if ((l->data[i] == 'e' || l->data[i] == 'E') && strncasecmp(l->data + i, word, sizeof(word) - 1) == 0)
 			return true;
 	}
 	return false;
 }
 
-static bool is_telling(const struct line *l)
+static bool is_telling(const struct buf *l)
 {
 	return has_error(l) || has_word(l, "FATAL:") || has_word(l, "PANIC:") || has_word(l, "SQLSTATE") ||
-		has_code(l->start, l->start + l->bytes);
+		has_code(l->data, l->data + l->len);
 }
 
 /* --- lines ----------------------------------------------------------------------------------------------------------------------- */
@@ -86,7 +75,7 @@ static size_t colour_bytes(const char *p, const char *end)
 	return at < end && *at >= '@' && *at <= '~' ? (size_t)(at + 1 - p) : 0;
 }
 
-/* Colours stand in the middle of what is looked for, and of secrets too; what a terminal writes over is a line of its own. */
+/* Colours stand in the middle of what is looked for, and of secrets too. */
 static void make_plain(const char *text, size_t n, struct buf *out)
 {
 	for (const char *p = text, *end = text + n; p < end; p++) {
@@ -95,7 +84,7 @@ static void make_plain(const char *text, size_t n, struct buf *out)
 		if (skipped > 0)
 			p += skipped - 1;
 		else
-			buf_putc(out, (char)(*p == '\r' ? '\n' : *p ? *p : ' '));
+			buf_putc(out, *p ? *p : ' ');
 	}
 }
 
@@ -133,61 +122,99 @@ static void mask_passwords(const char *text, size_t n, struct buf *out)
 	buf_putn(out, p, (size_t)(end - p));
 }
 
-static void pick(struct picked *ret, const char *text, size_t n)
+/* --- as it is printed -------------------------------------------------------------------------------------------------------------- */
+
+static void keep_line(struct words_line *l, size_t number, const struct buf *text)
 {
-	const char *end = text + n, *next;
+	l->number = number;
+	l->text.len = 0;
+	buf_putn(&l->text, text->data, text->len);
+}
 
-	for (const char *p = text; p < end; p = next + 1) {
-		struct line l = {.start = p};
+static void end_line(struct words *w)
+{
+	cleanup(buf_release) struct buf plain = {0};
 
-		next = memchr(p, '\n', (size_t)(end - p));
-		next = next ? next : end;
-		for (l.bytes = (size_t)(next - p); l.bytes > 0 && strchr(" \t", p[l.bytes - 1]); l.bytes--)
+	make_plain(buf_str(&w->begun), w->begun.len, &plain);
+	w->begun.len = 0;
+	while (plain.len > 0 && strchr(" \t", plain.data[plain.len - 1]))
+		plain.len--;
+	if (plain.len == 0)
+		return;
+	w->count++;
+	keep_line(&w->tail[w->count % WORDS_LAST_LINES], w->count, &plain);
+	if (!is_telling(&plain))
+		return;
+	if (!w->first.number)
+		keep_line(&w->first, w->count, &plain);
+	keep_line(&w->last, w->count, &plain);
+}
+
+/* What a terminal writes over is a line of its own. */
+void words_feed(struct words *w, const char *text, size_t n)
+{
+	for (size_t at = 0, bytes; at < n; at += bytes) {
+		size_t room = LINE_KEPT_BYTES - w->begun.len;
+
+		for (bytes = 0; at + bytes < n && text[at + bytes] != '\n' && text[at + bytes] != '\r'; bytes++)
 			;
-		if (l.bytes == 0)
-			continue;
-		l.number = ++ret->count;
-		ret->tail[l.number % LAST_LINES] = l;
-		if (!is_telling(&l))
-			continue;
-		ret->first = ret->first.number ? ret->first : l;
-		ret->last = l;
+		buf_putn(&w->begun, text + at, bytes < room ? bytes : room);
+		if (at + bytes == n)
+			break;
+		end_line(w);
+		bytes++;
 	}
 }
 
-/* ${shown}: the number of the line above; what comes before it was shown. */
-static void show(struct buf *out, const struct line *l, size_t *shown)
+void words_release(struct words *w)
 {
-	cleanup(mem_freep) char *text = NULL, *safe = NULL;
+	buf_release(&w->begun);
+	buf_release(&w->first.text);
+	buf_release(&w->last.text);
+	for (size_t i = 0; i < WORDS_LAST_LINES; i++)
+		buf_release(&w->tail[i].text);
+	memset(w, 0, sizeof(*w));
+}
+
+/* --- what matters of it -------------------------------------------------------------------------------------------------------------- */
+
+/* ${shown}: the number of the line above; what comes before it was shown. */
+static void show(const struct scrub *scrub, struct buf *out, const struct words_line *l, size_t *shown)
+{
+	cleanup(mem_freep) char *clean = NULL, *text = NULL;
+	cleanup(buf_release) struct buf safe = {0};
 
 	if (l->number <= *shown)
 		return;
-	text = mem_strndup(l->start, l->bytes);
-	safe = text_shown(text, LINE_SHOWN_BYTES);
-	buf_printf(out, "%s%s%s", out->len ? "\n" : "", *shown && l->number > *shown + 1 ? "…\n" : "", safe);
+	clean = scrub_text(scrub, l->text.data, l->text.len); /* before the line is cut: half a secret is not found */
+	mask_passwords(clean, strlen(clean), &safe);
+	text = text_shown(buf_str(&safe), LINE_SHOWN_BYTES);
+	buf_printf(out, "%s%s%s", out->len ? "\n" : "", *shown && l->number > *shown + 1 ? "…\n" : "", text);
 	*shown = l->number;
 }
 
-char *command_said(const struct scrub *s, const char *text, size_t n)
+char *words_shown(struct words *w, const struct scrub *scrub)
 {
-	cleanup(buf_release) struct buf plain = {0}, safe = {0};
-	cleanup(mem_freep) char *clean = NULL;
-	struct picked p = {0};
 	struct buf out = {0};
 	size_t shown = 0, tail;
 
-	make_plain(text, n, &plain);
-	clean = scrub_text(s, buf_str(&plain), plain.len); /* before lines are cut: half a secret is not found */
-	mask_passwords(clean, strlen(clean), &safe);
-	pick(&p, buf_str(&safe), safe.len);
-	if (p.count == 0)
+	end_line(w);
+	if (w->count == 0)
 		return NULL;
-	tail = p.count > LAST_LINES ? p.count - LAST_LINES + 1 : 1;
-	if (p.first.number < tail)
-		show(&out, &p.first, &shown);
-	if (p.last.number < tail)
-		show(&out, &p.last, &shown);
-	for (size_t i = tail; i <= p.count; i++)
-		show(&out, &p.tail[i % LAST_LINES], &shown);
+	tail = w->count > WORDS_LAST_LINES ? w->count - WORDS_LAST_LINES + 1 : 1;
+	if (w->first.number < tail)
+		show(scrub, &out, &w->first, &shown);
+	if (w->last.number < tail)
+		show(scrub, &out, &w->last, &shown);
+	for (size_t i = tail; i <= w->count; i++)
+		show(scrub, &out, &w->tail[i % WORDS_LAST_LINES], &shown);
 	return buf_take(&out);
+}
+
+char *command_said(const struct scrub *scrub, const char *text, size_t n)
+{
+	cleanup(words_release) struct words w = {0};
+
+	words_feed(&w, text, n);
+	return words_shown(&w, scrub);
 }

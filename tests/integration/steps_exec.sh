@@ -63,6 +63,11 @@ plan "- { id: one, uses: exec, with: { argv: ['true'], expect: ['1', nought] } }
 run 2
 t_match "$t_err" '"expect" of step "one": "nought" is neither an exit status nor a range such as 2-5'
 
+t_begin the_reason_is_told_however_much_follows
+plan "- { id: one, uses: exec, with: { argv: [bash, -c, 'printf \"%s\\n\" \"ERROR: \$URL\" >&2; seq 30000 >&2; exit 3'], env: { URL: 'postgres://u:untold@h/d' } } }"
+run 1
+t_match "$t_err" $'detail: ERROR: postgres://u:\\*\\*\\*@h/d\n +…\n +29996\n'
+
 t_begin secrets_are_nowhere
 plan "- id: one
   uses: exec

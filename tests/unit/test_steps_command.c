@@ -147,6 +147,22 @@ static void reason_is_told_wherever_it_stands(void **state)
 	assert_said("PANIC:  a\n0\nx (SQLSTATE 42P01)\n0\n1\n2\n3\n4\nerror: exit 1", "PANIC:  a\n…\n1\n2\n3\n4\nerror: exit 1");
 }
 
+static void reason_is_told_however_much_follows(void **state)
+{
+	struct scrub s cleanup(scrub_release) = {0};
+	struct words w cleanup(words_release) = {0};
+	char *got cleanup(mem_freep) = NULL;
+
+	(void)state;
+	words_feed(&w, "\rmigrating 7 %\rERR", 18);
+	words_feed(&w, "OR: the reason\r\n", 16);
+	for (int i = 0; i < 20000; i++)
+		words_feed(&w, "\033[31mnoise noise\n", 17);
+	words_feed(&w, "the end", 7);
+	got = words_shown(&w, &s);
+	assert_string_equal(got, "ERROR: the reason\n…\nnoise noise\nnoise noise\nnoise noise\nnoise noise\nthe end");
+}
+
 static void reason_is_told_of_an_error_object(void **state)
 {
 	(void)state;
@@ -347,6 +363,7 @@ int main(void)
 		cmocka_unit_test(errors_are_scrubbed),
 		cmocka_unit_test(references_are_secrets_and_texts_are_not),
 		cmocka_unit_test(reason_is_told_wherever_it_stands),
+		cmocka_unit_test(reason_is_told_however_much_follows),
 		cmocka_unit_test(reason_is_told_of_an_error_object),
 		cmocka_unit_test(what_looks_like_a_reason),
 		cmocka_unit_test(what_is_told_is_short_and_steers_no_terminal),
