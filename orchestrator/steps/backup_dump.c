@@ -322,7 +322,7 @@ static int sweep_spool(const struct repository *r, const char *key, struct error
 	return rc;
 }
 
-/* Removes an archive that has no manifest, and all that belongs to it; one that has is a backup set and never touched. */
+/* Removes an archive that has no manifest, and all that belongs to it.  1 it has one: that is a backup set, and never touched; 0, -1. */
 static int remove_orphan(struct step_context *ctx, struct repository *r, const char *stack, const char *id, struct error *err)
 {
 	cleanup(mem_freep) char *archive = repository_stored_key(r, stack, id, SET_ARCHIVE),
@@ -330,7 +330,7 @@ static int remove_orphan(struct step_context *ctx, struct repository *r, const c
 	int found = backup_set_clear(r, stack, id, err);
 
 	if (found != 0)
-		return found < 0 ? -1 : 0;
+		return found;
 	return discard_upload(ctx, r, archive, err) < 0 ? -1 : sweep_spool(r, spool, err);
 }
 
@@ -549,7 +549,7 @@ static int remove_orphans(
 	if (!json_object_get(ctx->checkpoint, "backup_id"))
 		return 0; /* nothing was ever written under it */
 	for (size_t i = 0; i < t->count; i++) {
-		if (t->list[i].state == SPREAD_FAILED || remove_orphan(ctx, t->list[i].repository, stack, id, &failure) == 0)
+		if (t->list[i].state == SPREAD_FAILED || remove_orphan(ctx, t->list[i].repository, stack, id, &failure) >= 0)
 			continue;
 		if (t->count == 1 || failure.class == ERR_CANCELLED)
 			return err_move(err, &failure);
@@ -638,12 +638,17 @@ static int probe(struct step_context *ctx, struct error *err)
 	return 1;
 }
 
-/* What we may not delete, or cannot find, is told: the next prune of somebody who may takes it. */
+/* What we may not delete, or cannot find, is told: the next prune of somebody who may takes it.  So is a set: killed while it committed, a run
+ * has made one in this repository and none in another. */
 static int undo_one(struct step_context *ctx, const char *name, const char *stack, const char *id, struct error *err)
 {
 	cleanup(repository_closep) struct repository *r = NULL;
+	int found = step_open_named(ctx, name, REPOSITORY_BRIEF, &r, err) < 0 ? -1 : remove_orphan(ctx, r, stack, id, err);
 
-	if (step_open_named(ctx, name, REPOSITORY_BRIEF, &r, err) == 0 && remove_orphan(ctx, r, stack, id, err) == 0)
+	if (found > 0)
+		event_text(ctx->events, EVENT_WARNING, "backup set \"%s\" is in repository \"%s\" already, and stays there", id,
+			r->name);
+	if (found >= 0)
 		return 0;
 	if (err->class != ERR_CONFIG && err->class != ERR_DENIED && err->class != ERR_REFUSED)
 		return -1;

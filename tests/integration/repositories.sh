@@ -156,12 +156,13 @@ t_exit 0 both restore latest --target-db from_plain
 t_exit 0 both verify latest
 t_match "$t_out" ' ok$' 'with its content'
 
-# killed_after STEP ARG…: a backup that is killed when that step is done; an undisturbed one tells where that is
+# killed_after STEP[.started] ARG…: a backup that is killed when that step is done, or begins; an undisturbed one tells where that is
 killed_after() {
-	local step=$1 record
+	local step=${1%.started} what='done' record
+	[ "$1" = "$step" ] || what=started
 	shift
 	t_exit 0 hf -q backup "$@"
-	record=$(grep -n "\"step.done\".*\"step\": *\"$step\"" "$HOLDFAST_STATE_DIR/runs/$(newest_run)/journal" | head -n 1 | cut -d: -f1)
+	record=$(grep -n "\"step.$what\".*\"step\": *\"$step\"" "$HOLDFAST_STATE_DIR/runs/$(newest_run)/journal" | head -n 1 | cut -d: -f1)
 	HOLDFAST_CRASH_AT=journal:$record t_exit 137 hf -q backup "$@"
 }
 newest_run() { hf runs --output json | jq -r '.runs[0].id'; }
@@ -196,6 +197,16 @@ mv "$T_TMP/near.away" "$T_TMP/near"
 mv "$T_TMP/safe.away" "$T_TMP/safe"
 chmod 700 "$T_TMP"/near/app/backups/* "$T_TMP"/safe/app/backups/*
 t_exit 0 hf resume "$(newest_run)"
+
+t_begin a_set_in_one_of_two_repositories_stays_and_is_told
+killed_after commit.started
+id=$(grep -o '"backup_id": *"[^"]*' "$HOLDFAST_STATE_DIR/runs/$(newest_run)/journal" | head -n 1 | sed 's/.*"//')
+cp "$HOLDFAST_STATE_DIR/runs/$(newest_run)/manifest.json" "$T_TMP/near/app/backups/$id/"
+t_exit 0 hf abandon "$(newest_run)"
+t_match "$t_err" "warning: backup set \"$id\" is in repository \"near\" already, and stays there"
+t_nomatch "$t_err" '"safe" already'
+t_is "$(ids | grep "$id")" "$id near"
+t_is "$(find "$T_TMP/safe/app/backups" -path "*$id/*")" '' 'of the other one nothing is left'
 
 t_begin copy_takes_the_newest_of_all
 t_exit 0 hf backup --repository near
