@@ -89,6 +89,11 @@ t_is "$(jq -r '.status, .degraded, .run.passed_over[0].detail' <<<"$t_out" | hea
 step "hooks" after the rollback failed: program "sh" ended with exit status 3
 the key is gone'
 
+sed -i 's/on_failure: rollback/on_failure: stop/; s/argv: \["true"\]/argv: [false]/' "$T_TMP/plan.yaml"
+run 1
+t_exit 8 "$HOLDFAST" abandon "$(newest)"
+t_match "$t_out" ': abandoned.put back +set: .*passed over  hooks failed: '
+
 t_begin an_abandoned_one_is_told_as_such
 plan stop 'false'
 for after in 0 3; do # records of abandon: killed after them, and resumed
