@@ -22,6 +22,8 @@
 #define PROOF_PARTS 64
 #define WHOLE_MOST_BYTES ((uint64_t)1 << 30) /* likewise, while the others keep the other workers busy; no kill costs more */
 
+#define FOREIGN_KEY_VIOLATION "23503"
+
 enum task_kind { TASK_LOAD, TASK_PIECE, TASK_BUILD, TASK_KEYS, TASK_ANALYZE, TASK_PROOF, TASK_FOREIGN_KEY };
 
 /* What a task locks its tables with, as far as it matters here: after the modes of the server that they stand for. */
@@ -50,7 +52,7 @@ struct task {
 	const struct toc_entry *e;
 	char *index_sql, *key_sql; /* of a key that was split */
 	uint64_t weight;
-	bool is_taken;
+	bool is_taken, is_put_off; /* put off: until its tables are proven */
 };
 
 struct pool {
@@ -528,6 +530,12 @@ static bool is_settled(const struct unit *u)
 	return is_whole_and_keyed(u) && !u->proofs_left;
 }
 
+/* What differs is to be told before time is spent on a foreign key: until its tables are proven, anything else comes first. */
+static bool is_early(const struct task *t)
+{
+	return t->kind == TASK_FOREIGN_KEY && !(is_settled(t->u) && (!t->other || is_settled(t->other)));
+}
+
 static bool is_ready(const struct task *t)
 {
 	const struct unit *u = t->u;
@@ -539,7 +547,7 @@ static bool is_ready(const struct task *t)
 	case TASK_PIECE:
 		return true;
 	case TASK_FOREIGN_KEY:
-		return is_whole_and_keyed(u) && (!t->other || is_whole_and_keyed(t->other));
+		return is_whole_and_keyed(u) && (!t->other || is_whole_and_keyed(t->other)) && !(t->is_put_off && is_early(t));
 	case TASK_BUILD:
 	case TASK_PROOF:
 		return !u->loads_left;
@@ -549,12 +557,6 @@ static bool is_ready(const struct task *t)
 		return is_whole_and_keyed(u);
 	}
 	return false;
-}
-
-/* What differs is to be told before time is spent on a foreign key: until its tables are proven, anything else comes first. */
-static bool is_early(const struct task *t)
-{
-	return t->kind == TASK_FOREIGN_KEY && !(is_settled(t->u) && (!t->other || is_settled(t->other)));
 }
 
 static bool is_before(const struct task *a, const struct task *b)
@@ -614,6 +616,15 @@ static void note_failure(struct pool *p, struct error *err)
 	cancel_request(&p->cancel, CANCEL_FAILED);
 }
 
+/* Rows that violate a key may be rows that differ from the backup: then the proof is the one to say so. */
+static void put_off(struct pool *p, struct task *t, struct error *err)
+{
+	err_clear(err);
+	t->is_taken = false;
+	t->is_put_off = true;
+	p->left++;
+}
+
 static void *worker(void *arg)
 {
 	struct pool *p = arg;
@@ -628,6 +639,7 @@ static void *worker(void *arg)
 		note_failure(p, &err);
 	while (!p->is_failed && p->left) {
 		struct task *t = pick(p);
+		bool was_early = t && is_early(t);
 		int rc;
 
 		if (!t && !p->running) {
@@ -644,7 +656,9 @@ static void *worker(void *arg)
 		rc = run_task(p, &pg, t, &err);
 		pthread_mutex_lock(&p->lock);
 		note_end(p, t);
-		if (rc < 0)
+		if (rc < 0 && was_early && strcmp(err.sqlstate, FOREIGN_KEY_VIOLATION) == 0)
+			put_off(p, t, &err);
+		else if (rc < 0)
 			note_failure(p, &err);
 		pthread_cond_broadcast(&p->changed);
 	}

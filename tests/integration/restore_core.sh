@@ -112,6 +112,18 @@ t_ok probe copy --discard
 t_match "$t_out" 'discarded 1' 'is dropped'
 t_is "$(databases)" 'everything postgres small' 'nothing is left'
 
+t_begin the_proof_tells_of_a_row_before_its_key_does
+pg_sql 'CREATE DATABASE kin'
+psql -XAtq -d kin -c 'CREATE TABLE parent AS SELECT generate_series(0, 8) AS id' -c 'ALTER TABLE parent ADD PRIMARY KEY (id)' \
+	-c 'CREATE TABLE child (id int REFERENCES parent, note text)' \
+	-c "INSERT INTO child SELECT 0, CASE g WHEN 200000 THEN 'spoil' ELSE repeat('x', 500) END FROM generate_series(1, 200000) g"
+source=kin
+t_exit 1 probe copy --proof-bytes 1000000000 --spoil $'0\tspoil=9\tspoil'
+t_match "$t_out" 'table "public.child": 200000 rows as expected, but their content differs' 'the row'
+t_ok probe copy --discard
+source=small
+pg_sql 'DROP DATABASE kin'
+
 t_begin large_tables_are_proven_in_parts
 pg_sql "ALTER SYSTEM SET log_statement = 'all'"
 pg_sql "SELECT pg_reload_conf()" >/dev/null
