@@ -24,8 +24,6 @@ static const char *reference_of(const struct step_context *ctx, const char *name
 	return json_string_value(json_object_get(step_json(ctx, "secrets"), name));
 }
 
-/* --- of a backup --------------------------------------------------------------------------------------------------------- */
-
 /* Of a secret that is not to be had: whether its place is empty, and not merely unreadable. */
 static bool is_put_away(const char *reference)
 {
@@ -39,6 +37,8 @@ static bool is_put_away(const char *reference)
 	found = io_read_file(reference + strlen(file), &b, &why);
 	return found == 0 || (found > 0 && strspn(buf_str(&b), "\r\n") == b.len);
 }
+
+/* --- of a backup --------------------------------------------------------------------------------------------------------- */
 
 /* Whether ${name} is the one before another, of which there is none at present. */
 static bool is_no_rotation(const struct step_context *ctx, const char *name, const char *reference)
@@ -116,15 +116,23 @@ static int is_same(const struct inv_secret *s, const char *reference, bool *ret_
 	return fingerprint_matches(&f, secret, err);
 }
 
+static void tell_not_there(struct step_context *ctx, const char *name, const struct error *why)
+{
+	event_text(ctx->events, EVENT_WARNING, "secret \"%s\" is not here to be compared with that of the backup set: %s", name,
+		why->message);
+}
+
 /* In the middle of a rotation the application accepts the previous secret as well: 1 it is that of the set, 0 not, -1. */
 static int is_same_as_previous(struct step_context *ctx, const struct inv_secret *s, const char *base, struct error *err)
 {
 	char *name cleanup(mem_freep) = mem_printf("%s" SECRET_PREVIOUS, base);
 	const char *reference = reference_of(ctx, name);
 	struct error why cleanup(err_clear) = ERROR_INIT;
-	bool is_there;
+	bool is_there = false;
 	int rc = reference ? is_same(s, reference, &is_there, &why, err) : 0;
 
+	if (rc == 0 && reference && !is_there && !is_put_away(reference))
+		tell_not_there(ctx, name, &why);
 	if (rc > 0 && !is_previous(s->name))
 		event_text(ctx->events, EVENT_WARNING,
 			"secret \"%s\" of the backup set is the previous one here: what is hashed under it in the set must be "
@@ -155,8 +163,7 @@ static int compare(struct step_context *ctx, const struct inv_secret *s, struct 
 	if (rc != 0)
 		return rc;
 	if (!is_there) {
-		event_text(ctx->events, EVENT_WARNING, "secret \"%s\" is not here to be compared with that of the backup set: %s",
-			s->name, why.message);
+		tell_not_there(ctx, s->name, &why);
 		return 1;
 	}
 	return is_same_as_previous(ctx, s, base, err);

@@ -132,6 +132,8 @@ mkdir "$T_TMP/old"
 sed -i "s|\(API_KEY_SECRET.previous:\).*|\1 file:$T_TMP/old|" "$HOLDFAST_CONFIG"
 t_exit 0 "$HOLDFAST" backup
 t_match "$t_err" "secret \"API_KEY_SECRET.previous\" has no fingerprint in the backup set: file:$T_TMP/old: .*Is a directory"
+t_exit 10 "$HOLDFAST" restore "${sets[within]}" --dry-run
+t_match "$t_err" 'secret "API_KEY_SECRET.previous" is not here to be compared with that of the backup set: .*Is a directory'
 rmdir "$T_TMP/old"
 echo >"$T_TMP/old"
 t_exit 0 "$HOLDFAST" backup
