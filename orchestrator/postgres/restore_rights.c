@@ -17,7 +17,7 @@ struct rights {
 	unsigned *count;
 	/* of the entry being read */
 	char *name;
-	bool is_routine, is_publication, is_told;
+	bool is_routine, is_publication, is_cast, is_told;
 };
 
 static void rights_release(struct rights *r)
@@ -41,15 +41,24 @@ static void lacks(struct rights *r, const char *fmt, ...)
 
 /* --- roles ---------------------------------------------------------------------------------------------------------------- */
 
-/* 0 also for a role that does not exist, of which the preflight tells elsewhere. */
-static int is_stranger(struct rights *r, const char *role, struct error *err)
+/*
+ * 1 and what is missing: things that were given to a role stay in reach only of those who have its privileges.  0 also for a role that does
+ * not exist, of which the preflight tells elsewhere.
+ */
+static int is_stranger(struct rights *r, const char *role, const char **ret_lack, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
 	char *sql cleanup(mem_freep) = mem_printf(
-		"SELECT FROM pg_catalog.pg_roles WHERE rolname = $1 AND NOT pg_catalog.pg_has_role(oid, '%s')",
+		"SELECT pg_catalog.pg_has_role(oid, 'MEMBER') FROM pg_catalog.pg_roles WHERE rolname = $1 "
+		"AND NOT (pg_catalog.pg_has_role(oid, 'USAGE') AND pg_catalog.pg_has_role(oid, '%s'))",
 		r->pg->server_version >= 160000 ? "SET" : "MEMBER");
 
-	return pg_query(r->pg, sql, 1, (const char *const[]){role}, &res, err) < 0 ? -1 : PQntuples(res) > 0;
+	if (pg_query(r->pg, sql, 1, (const char *const[]){role}, &res, err) < 0)
+		return -1;
+	if (!PQntuples(res))
+		return 0;
+	*ret_lack = *PQgetvalue(res, 0, 0) == 't' ? "does not have all rights" : "is no member";
+	return 1;
 }
 
 static int check_owners(struct rights *r, struct error *err)
@@ -58,17 +67,18 @@ static int check_owners(struct rights *r, struct error *err)
 
 	for (size_t i = 0; i < inv->roles_count && !r->o->is_owner_left_out; i++) {
 		const char *role = role_mapped(r->o->role_map, inv->roles[i].name);
+		const char *lack;
 		int rc = 0;
 
 		if (inv->roles[i].why && strcmp(inv->roles[i].why, "owner") == 0)
-			rc = is_stranger(r, role, err);
+			rc = is_stranger(r, role, &lack, err);
 		if (rc < 0)
 			return -1;
 		if (rc)
 			lacks(r,
-				"Role \"%s\" is no member of role \"%s\", which owns things in the backup (GRANT it, restore as a "
+				"Role \"%s\" %s of role \"%s\", which owns things in the backup (GRANT it, restore as a "
 				"superuser, or use --map-role or --no-owner).",
-				r->role, role);
+				r->role, lack, role);
 	}
 	return 0;
 }
@@ -128,12 +138,13 @@ static void read_heading(struct rights *r, const struct sql_token *t)
 	kind = mem_strndup(type + 8, (size_t)(schema - type) - 8);
 	r->is_routine = strcmp(kind, "FUNCTION") == 0 || strcmp(kind, "PROCEDURE") == 0;
 	r->is_publication = strcmp(kind, "PUBLICATION") == 0;
+	r->is_cast = strcmp(kind, "CAST") == 0;
 	r->is_told = false;
 	if (is_superusers_kind(r, kind))
 		lacks(r, "%s \"%s\" can be created by a superuser only, which role \"%s\" is not.", kind, r->name, r->role);
 }
 
-/* LANGUAGE c, LANGUAGE internal, FOR ALL TABLES */
+/* LANGUAGE c, LANGUAGE internal, FOR ALL TABLES, WITHOUT FUNCTION */
 static void read_word(struct rights *r, const struct sql_token *before, const struct sql_token *t)
 {
 	const char *what = NULL;
@@ -144,6 +155,8 @@ static void read_word(struct rights *r, const struct sql_token *before, const st
 		what = "Function";
 	else if (r->is_publication && sql_word_is(before, "all") && sql_word_is(t, "tables"))
 		what = "Publication";
+	else if (r->is_cast && sql_word_is(before, "without") && sql_word_is(t, "function"))
+		what = "Cast";
 	if (!what)
 		return;
 	r->is_told = true;

@@ -63,22 +63,29 @@ int savepoint_check_role(struct pg *maintenance, const char *database, struct bl
 
 /* --- a restore -------------------------------------------------------------------------------------------------------------- */
 
-/* Kinds of which only a superuser makes one. */
-static const struct {
+/* Kinds of which only a superuser makes one; a cast that has a function, whoever owns one of its types. */
+static const struct kind {
 	const char *what, *catalog, *name, *condition;
 } kinds[] = {
 	{"Access method", "pg_am", "amname", "true"},
 	{"Event trigger", "pg_event_trigger", "evtname", "true"},
 	{"Foreign data wrapper", "pg_foreign_data_wrapper", "fdwname", "true"},
 	{"Function", "pg_proc", "o.oid::pg_catalog.regprocedure",
-		"o.prolang IN (SELECT oid FROM pg_catalog.pg_language WHERE lanname IN ('c', 'internal'))"},
+		"(o.proleakproof OR o.prolang IN (SELECT oid FROM pg_catalog.pg_language WHERE NOT lanpltrusted))"},
 	{"Operator class", "pg_opclass", "opcname", "true"},
 	{"Operator family", "pg_opfamily", "opfname", "true"},
+	{"Cast", "pg_cast", "pg_catalog.format_type(castsource, NULL) || ' AS ' || pg_catalog.format_type(casttarget, NULL)",
+		"(castmethod = 'b' OR NOT EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid IN (castsource, casttarget) AND "
+		"pg_catalog.pg_has_role(t.typowner, 'USAGE')))"},
 	{"Procedural language", "pg_language", "lanname", "true"},
 	{"Publication", "pg_publication", "pubname", "puballtables"},
 	{"Text search parser", "pg_ts_parser", "prsname", "true"},
 	{"Text search template", "pg_ts_template", "tmplname", "true"},
 };
+
+/* since 15 */
+static const struct kind schemas_publication = {"Publication", "pg_publication", "pubname",
+	"EXISTS (SELECT FROM pg_catalog.pg_publication_namespace WHERE pnpubid = o.oid)"};
 
 static int read_extensions(struct pg *pg, struct inventory *inv, struct error *err)
 {
@@ -92,20 +99,20 @@ static int read_extensions(struct pg *pg, struct inventory *inv, struct error *e
 	return 0;
 }
 
-/* What a member of an extension is comes with that, and what has a lower oid with the server. */
-static int check_kind(struct pg *pg, size_t i, struct blockers *b, struct error *err)
+/* What belongs to an extension or a range type comes with that, and what has a lower oid with the server. */
+static int check_kind(struct pg *pg, const struct kind *k, struct blockers *b, struct error *err)
 {
 	PGresult *res cleanup(pg_clearp) = NULL;
 	char *sql cleanup(mem_freep) = mem_printf(
 		"SELECT %s, r.rolname FROM pg_catalog.%s o, pg_catalog.pg_roles r WHERE o.oid >= 16384 AND %s AND r.rolname = current_user AND NOT "
 		"r.rolsuper AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.%s'::pg_catalog.regclass AND "
-		"d.objid = o.oid AND d.deptype = 'e') ORDER BY 1",
-		kinds[i].name, kinds[i].catalog, kinds[i].condition, kinds[i].catalog);
+		"d.objid = o.oid AND d.deptype IN ('e', 'i')) ORDER BY 1",
+		k->name, k->catalog, k->condition, k->catalog);
 
 	if (pg_exec(pg, sql, &res, err) < 0)
 		return -1;
 	for (int row = 0; row < PQntuples(res); row++)
-		blockers_add(b, NULL, "%s \"%s\" can be created by a superuser only, which role \"%s\" is not.", kinds[i].what,
+		blockers_add(b, NULL, "%s \"%s\" can be created by a superuser only, which role \"%s\" is not.", k->what,
 			PQgetvalue(res, row, 0), PQgetvalue(res, row, 1));
 	return 0;
 }
@@ -113,9 +120,9 @@ static int check_kind(struct pg *pg, size_t i, struct blockers *b, struct error 
 static int check_objects(struct pg *pg, struct blockers *b, struct error *err)
 {
 	for (size_t i = 0; i < array_len(kinds); i++)
-		if (check_kind(pg, i, b, err) < 0)
+		if (check_kind(pg, &kinds[i], b, err) < 0)
 			return -1;
-	return 0;
+	return pg->server_version < 150000 ? 0 : check_kind(pg, &schemas_publication, b, err);
 }
 
 int savepoint_check_restore(struct pg *pg, const struct restore_options *how, struct blockers *b, struct error *err)

@@ -116,6 +116,28 @@ for more in 'no_owner: true' 'map_role: { postgres: owner }' 'skip_backup: true'
 done
 preflight 0 "$preflight"
 
+t_begin what_only_its_maker_could_make_again
+# superusers_only WHAT SQL…: done by one, WHAT is in the way of the owner
+superusers_only() {
+	pg_sql "CREATE DATABASE of_owner OWNER owner"
+	psql -XAtqU owner -d of_owner -c 'CREATE TABLE t (i int)' -c 'CREATE SCHEMA s' -c "CREATE TYPE mood AS ENUM ('good')" \
+		-c 'CREATE CAST (mood AS int) WITH INOUT' -c 'CREATE TYPE span AS RANGE (subtype = date)' -c "SELECT lo_create(0)" >/dev/null \
+		-c 'ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC' -c 'CREATE EXTENSION citext' -c 'CREATE PUBLICATION own FOR TABLE t'
+	[ "$#" -eq 1 ] || psql -XAtqd of_owner -c "$2" >/dev/null
+	database="'user=owner dbname=of_owner'" preflight "$([ -z "$1" ] && echo 0 || echo 10)" "$preflight"
+	[ -z "$1" ] || t_match "$t_err" "$1"
+	pg_sql 'DROP DATABASE of_owner'
+}
+by_postgres='Role "owner" is no member of role "postgres", which owns things'
+superusers_only ''
+superusers_only "$by_postgres" 'ALTER SCHEMA public OWNER TO postgres'
+superusers_only "$by_postgres" 'ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC'
+superusers_only "$by_postgres" "CREATE TYPE of_postgres AS ENUM ('a')"
+superusers_only "$by_postgres" 'SELECT lo_create(4711)'
+superusers_only 'Cast "money AS bigint" can be created by a superuser only' 'CREATE CAST (money AS bigint) WITHOUT FUNCTION'
+superusers_only 'detail: Function "f\(\)" can be' "CREATE FUNCTION f() RETURNS int LANGUAGE sql LEAKPROOF AS 'SELECT 1'; ALTER FUNCTION f OWNER TO owner"
+superusers_only 'Publication "p" can be' 'CREATE PUBLICATION p FOR TABLES IN SCHEMA s'
+
 t_begin a_member_without_the_privileges_of_the_owner
 psql -XAtqd app -c 'CREATE ROLE cautious LOGIN NOINHERIT CREATEDB' -c 'GRANT owner TO cautious' -c 'GRANT SELECT ON orders TO cautious'
 for method in copy restore; do
