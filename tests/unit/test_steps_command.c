@@ -232,8 +232,8 @@ static void what_is_told_is_short_and_steers_no_terminal(void **state)
 static void nothing_secret_is_told(void **state)
 {
 	struct scrub s cleanup(scrub_release) = {0};
-	char *text cleanup(mem_freep) = mem_printf("ERROR: %0380d abcd\033[1mefgh\033[0mijkl", 1);
-	char *want cleanup(mem_freep) = mem_printf("ERROR: %0380d ***", 1), *got cleanup(mem_freep) = NULL;
+	char *text cleanup(mem_freep) = mem_printf("ERROR: %0385d abcd\033[1mefgh\033[0mijkl", 1);
+	char *want cleanup(mem_freep) = mem_printf("ERROR: %0385d ***", 1), *got cleanup(mem_freep) = NULL;
 
 	(void)state;
 	scrub_add(&s, "abcdefghijkl");
