@@ -16,8 +16,8 @@
 /* A fence of ours is no property of the database: the limit is the one that holds without it. */
 static const char database_head[] =
 	"SELECT d.datname, pg_catalog.pg_get_userbyid(d.datdba), pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,"
-	" COALESCE(" SWAP_NOTED_LIMIT_SQL
-	"::pg_catalog.int4, d.datconnlimit), t.spcname, pg_catalog.pg_database_size(d.oid), pg_catalog.shobj_description(d.oid, 'pg_database'),"
+	" LEAST(COALESCE(" SWAP_NOTED_LIMIT_SQL
+	"::pg_catalog.int8, d.datconnlimit), 2147483647), t.spcname, pg_catalog.pg_database_size(d.oid), pg_catalog.shobj_description(d.oid, 'pg_database'),"
 	" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END,"
 	" pg_catalog.current_setting('server_version'),"
 	" (EXTRACT(epoch FROM pg_catalog.transaction_timestamp()) * 1000)::pg_catalog.int8,";

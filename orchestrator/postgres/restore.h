@@ -108,10 +108,10 @@ int swap_fence(struct pg *maintenance, const char *database, int64_t *ret_old_li
 /* The limit alone: sessions go on. */
 int swap_fence_limit(struct pg *maintenance, const char *database, int64_t *ret_old_limit, struct error *err) must_check;
 #define SWAP_LIMIT_NOTE "holdfast.connection_limit" /* the setting of the database that holds the noted limit */
-/* As a subquery about the row "d" of pg_database: the noted limit; NULL where no fence stands. */
+/* As a subquery about the row "d" of pg_database: the noted limit; NULL where no fence stands, or somebody has set there what is no limit. */
 #define SWAP_NOTED_LIMIT_SQL \
 	"(SELECT pg_catalog.split_part(c, '=', 2) FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c " \
-	"WHERE s.setdatabase = d.oid AND s.setrole = 0 AND c LIKE '" SWAP_LIMIT_NOTE "=%')"
+	"WHERE s.setdatabase = d.oid AND s.setrole = 0 AND c ~ '^" SWAP_LIMIT_NOTE "=(-1|[0-2]?[0-9]{1,9})$')"
 int swap_unfence(struct pg *maintenance, const char *database, int64_t limit, struct error *err) must_check;
 int swap_databases(
 	struct pg *maintenance, const char *database, const char *new_db, const char *kept_name, struct error *err) must_check;

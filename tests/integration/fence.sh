@@ -63,6 +63,13 @@ t_match "$(tar --zstd -xOf "$(find "$T_TMP/repository" -name backup.tar.zst | ta
 	'^ALTER DATABASE :"DBNAME" CONNECTION LIMIT 5;$' 'with stock tools, too'
 pg_sql 'DROP DATABASE app_restored'
 
+t_begin what_somebody_has_set_there_is_no_fence
+pg_sql "ALTER DATABASE app SET holdfast.connection_limit = 'five'"
+t_exit 0 "$HOLDFAST" -q backup -d app -r "$T_TMP/repository" --stack app
+plan
+run 0
+t_is "$(limit)" '5|-'
+
 t_begin one_in_flight_is_lifted_by_the_next_start
 HOLDFAST_CRASH_AT=journal:3 t_run "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app
 t_is "$t_status" 137
