@@ -174,6 +174,19 @@ static int check_backups(struct preflight *p, struct error *err)
 
 /* --- the server ------------------------------------------------------------------------------------------------------------- */
 
+/* A set that is restored takes less than the database where that has grown by what is dead: told, not refused. */
+static int tell_room(struct preflight *p, struct error *err)
+{
+	int rc = savepoint_check_room(&p->pg, p->database, p->ctx->events, err);
+
+	if (rc == 0 || err->class != ERR_REFUSED)
+		return rc;
+	event_text(p->ctx->events, EVENT_WARNING, "%s, nor for its backup set, which the way back restores beside it.  %s",
+		err->message, err->detail ? err->detail : "");
+	err_clear(err);
+	return 0;
+}
+
 /* On the way back it would be too late. */
 static int check_way_back(struct preflight *p, struct error *err)
 {
@@ -187,6 +200,8 @@ static int check_way_back(struct preflight *p, struct error *err)
 		return -1;
 	if (is_copy)
 		return collect(p, savepoint_check_room(&p->pg, p->database, p->ctx->events, err), err);
+	if (is_restore && tell_room(p, err) < 0)
+		return -1;
 	if (!is_restore || step_open_database(p->ctx, "preflight", &pg, err) < 0)
 		return is_restore ? -1 : 0;
 	return savepoint_check_restore(&pg,

@@ -154,6 +154,15 @@ t_exit 7 "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app -d app
 t_match "$t_err" 'must be owner of database app'
 t_match "$t_err" 'keep: undone'
 
+t_begin a_disk_that_is_too_small
+filler=$PGDATA/base/$(pg_sql "SELECT oid FROM pg_database WHERE datname = 'app'")/filler
+truncate -s 8T "$filler"
+preflight 10 'version: 1.2.0, from: 1.1.9'
+t_match "$t_err" 'detail: The disk of the server has no room for a copy of database "app".  The database has 8388[0-9]+ MiB, '
+preflight 0 "$preflight"
+t_match "$t_err" 'warning: the disk of the server has no room for a copy of database "app", nor for its backup set, which the way back restores beside it.  The database has 8388[0-9]+ MiB, '
+rm "$filler"
+
 t_begin the_age_of_the_newest_backup_is_told
 more="version: 1.2.0, from: 1.1.9, stack: app, repository: [$T_TMP/repository, $T_TMP/none]"
 preflight 0 "$more"
