@@ -146,6 +146,12 @@ static int run_backup(struct step_context *ctx, struct error *err)
 	return 0;
 }
 
+/* What is left of an unfinished set is no set, and prune removes it; the run around it may be keeping a service down meanwhile. */
+static bool may_leave(const struct error *err)
+{
+	return err->class != ERR_CANCELLED && err->class != ERR_CORRUPT && err->class != ERR_BUG;
+}
+
 /* A set is a set, whatever came of the upgrade; an unfinished one is no set, and what it left is removed. */
 static int undo_backup(struct step_context *ctx, struct error *err)
 {
@@ -158,9 +164,12 @@ static int undo_backup(struct step_context *ctx, struct error *err)
 		return -1;
 	if (step_plan_undo(ctx, ctx->step_id, parameters, err) == 0)
 		return 0;
-	if (err->class != ERR_REFUSED)
+	if (!may_leave(err))
 		return -1;
-	err_clear(err); /* the set exists, and what was begun after that is undone */
+	if (err->class != ERR_REFUSED) /* else the set exists, and what was begun after that is undone */
+		event_text(ctx->events, EVENT_WARNING, "what there is of the unfinished backup set was not removed: %s",
+			err->message);
+	err_clear(err);
 	return 0;
 }
 
@@ -168,7 +177,8 @@ const struct step_kind step_backup = {
 	.name = "backup",
 	.about = "a whole backup: one verified backup set",
 	.doc = "Runs the built-in plan `backup` inside this step, with a journal of its own: a killed one goes on where it was.  Done when the set "
-	       "exists.  Undo removes nothing of a set that exists; what an unfinished one has left is removed.",
+	       "exists.  Undo removes nothing of a set that exists; what an unfinished one has left is removed, where the "
+	       "repository answers.",
 	.params = backup_params,
 	.outputs = backup_outputs,
 	.probe = probe_backup,

@@ -108,3 +108,21 @@ t_is "$t_status" 7 'committing fails, and the way back goes on'
 t_match "$t_err" 'warning: whether step "commit" of plan "backup" was done is not known; it and the steps before it stay as they are: .*"'"$T_TMP"'/repository" does not exist.*first: undone'
 mv "$T_TMP/away" "$T_TMP/repository"
 t_isnt "$(no_sets)" '' 'the archive is left to prune'
+
+[ -n "${FULL:-}" ] || exit 0 # what follows waits for a repository for minutes
+
+t_begin a_repository_that_is_down_holds_up_nobody
+reset
+cat >"$T_TMP/far.yaml" <<YAML
+version: 1
+repositories: { far: { url: $T_TMP/far } }
+stacks: { app: { database: { url: "$DATABASE" }, repositories: [far] } }
+YAML
+plan 300
+sed -i "s|\[$T_TMP/repository\]|[far]|" "$T_TMP/plan.yaml"
+HOLDFAST_CRASH_AT=journal:$((commit - 2)) t_run "$HOLDFAST" run "$T_TMP/plan.yaml" --stack app --config "$T_TMP/far.yaml"
+t_is "$t_status" 137 'killed with an archive'
+sed -i "s|url: $T_TMP/far|url: s3://far/away, endpoint: 'http://127.0.0.1:1', region: here|" "$T_TMP/far.yaml"
+AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b t_run "$HOLDFAST" abandon "$(last_run)" --config "$T_TMP/far.yaml"
+t_is "$t_status" 0 'the way back ends'
+t_match "$t_err" 'warning: what there is of the unfinished backup set was not removed: '
