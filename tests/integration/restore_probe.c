@@ -459,8 +459,9 @@ static const struct option options[] = {{"jobs", 1, NULL, OPT_JOBS}, {"verify", 
 	{"preflight", 0, NULL, OPT_PREFLIGHT}, {"tamper", 1, NULL, OPT_TAMPER}, {"swap", 1, NULL, OPT_SWAP},
 	{"spoil", 1, NULL, OPT_SPOIL}, {"run", 1, NULL, OPT_RUN}, {"create", 0, NULL, OPT_CREATE},
 	{"discard", 0, NULL, OPT_DISCARD}, {"empty", 0, NULL, OPT_EMPTY}, {"table", 1, NULL, OPT_TABLE},
-	{"into", 1, NULL, OPT_INTO}, {"lie", 1, NULL, OPT_LIE}, {"proof-bytes", 1, NULL, OPT_PROOF}, {"on", 1, NULL, OPT_ON}, {"unswap", 1, NULL, OPT_UNSWAP},
-	{"kept", 0, NULL, OPT_KEPT}, {"drop-kept", 1, NULL, OPT_DROP_KEPT}, {"delete", 1, NULL, OPT_DELETE}, {NULL, 0, NULL, 0}};
+	{"into", 1, NULL, OPT_INTO}, {"lie", 1, NULL, OPT_LIE}, {"proof-bytes", 1, NULL, OPT_PROOF}, {"on", 1, NULL, OPT_ON},
+	{"unswap", 1, NULL, OPT_UNSWAP}, {"kept", 0, NULL, OPT_KEPT}, {"drop-kept", 1, NULL, OPT_DROP_KEPT},
+	{"delete", 1, NULL, OPT_DELETE}, {NULL, 0, NULL, 0}};
 
 static struct role_map maps[16];
 
