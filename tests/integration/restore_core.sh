@@ -128,7 +128,7 @@ t_begin large_tables_are_proven_in_parts
 pg_sql "ALTER SYSTEM SET log_statement = 'all'"
 pg_sql "SELECT pg_reload_conf()" >/dev/null
 t_ok probe copy --proof-bytes 400000
-parts=$(pg_log | grep -c 'restore worker LOG: .*COPY (SELECT "id", "t", "k" FROM ONLY "public"."big" WHERE ctid >=.*TO STDOUT')
+parts=$(pg_log main | grep -c 'restore worker LOG: .*COPY (SELECT "id", "t", "k" FROM ONLY "public"."big" WHERE ctid >=.*TO STDOUT')
 t_is "$parts" 15 'each part is read by itself'
 pg_sql "ALTER SYSTEM RESET log_statement"
 pg_sql "SELECT pg_reload_conf()" >/dev/null
